@@ -1,0 +1,51 @@
+"""Composition root: everything that Dagster is told, made by one function.
+
+`build_definitions(...)` takes what tests and the demo replace; the module-level `defs` is what the UI loads.
+Not here: what the assets do (defs/assets.py).
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import dagster as dg
+
+from pipelines.client import Transport
+from pipelines.defs.assets import GROUP, backup_share_pages, histories, staged_frames, sync_report
+from pipelines.defs.resources import ClientResource, WarehouseResource, utc_now
+from pipelines.settings import Settings, load_settings
+
+JOB_NAME = "sync_backup_shares"
+
+
+def build_definitions(
+    settings: Callable[[], Settings] = load_settings,
+    transport: Transport | None = None,
+    now: Callable[[], datetime] = utc_now,
+) -> dg.Definitions:
+    """Assets, job and schedule. `settings` is read when a step runs; `transport` and `now` are for tests and the demo."""
+    job = dg.define_asset_job(
+        JOB_NAME,
+        selection=dg.AssetSelection.groups(GROUP),
+        description="Observe every configured listing and record what is proven.",
+    )
+    schedule = dg.ScheduleDefinition(
+        name=f"{JOB_NAME}_daily",
+        job=job,
+        cron_schedule=f"0 {settings().sync_hour} * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    return dg.Definitions(
+        assets=[backup_share_pages, staged_frames, histories, sync_report],
+        jobs=[job],
+        schedules=[schedule],
+        resources={
+            "client": ClientResource(settings, transport, now),
+            "warehouse": WarehouseResource(settings),
+        },
+        # A step in a process of its own costs seconds of start-up; side by side is inside the extract asset.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,190 @@
+"""The graph: pages -> staged shares and backups -> histories -> report. Each asset calls a verb and says what it did.
+
+Assets hand each other nothing but the landing and the warehouse, so any of them can be materialized alone: the
+histories record whatever is landed and not recorded yet.
+Not here: how to observe, normalize, record (extract.py, normalize.py, warehouse.py).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+from sqlalchemy import Table
+
+from pipelines.defs.resources import ClientResource, WarehouseResource, plain_failures
+from pipelines.errors import LandingError
+from pipelines.extract import observe_listings
+from pipelines.load import load_pending, pending_files, stage, unrecorded_files
+from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns, sql_folder
+from pipelines.warehouse import Ledger
+
+GROUP = "backup_shares"
+Client = dg.ResourceParam[ClientResource]
+WarehouseDoor = dg.ResourceParam[WarehouseResource]
+
+
+@dg.asset(group_name=GROUP, kinds={"http", "parquet"})
+def backup_share_pages(
+    context: dg.AssetExecutionContext, client: Client, warehouse: WarehouseDoor
+) -> dg.MaterializeResult[Any]:
+    """Raw pages of every listing with their proof, one file per listing in the landing."""
+    settings = client.load_settings
+    with plain_failures(), client.open() as open_client:
+        observed = observe_listings(
+            client.listings(),
+            open_client,
+            warehouse.landing,
+            sync_id=context.run.run_id,
+            now=client.now,
+            page_size=settings().vbs_page_size,
+            concurrency=settings().vbs_concurrency,
+        )
+        rows: list[dict[str, Any]] = []
+        for file, seen in observed:
+            line = f"{seen.listing}: {seen.status}, {seen.distinct_ids} shares on {seen.page_count} pages"
+            (context.log.info if seen.status.is_proven else context.log.warning)(f"{line} {seen.reason}".strip())
+            rows.append(
+                {
+                    "project_id": seen.listing.project_id,
+                    "direction": str(seen.listing.direction),
+                    "status": str(seen.status),
+                    "shares": seen.distinct_ids,
+                    "pages": seen.page_count,
+                    "requests": seen.request_count,
+                    "reason": seen.reason,
+                    "landing_file": file.name,
+                }
+            )
+    return dg.MaterializeResult(
+        metadata={
+            "listings": _table(rows),
+            "proven": sum(row["status"] in ("exact", "covered") for row in rows),
+            "not_proven": sum(row["status"] not in ("exact", "covered") for row in rows),
+            "pages": sum(row["pages"] for row in rows),
+            "landing": dg.MetadataValue.path(str(warehouse.landing)),
+        }
+    )
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            "staged_backup_shares",
+            deps=["backup_share_pages"],
+            group_name=GROUP,
+            kinds={"pandas"},
+            description="Shares of the observations that are landed and not recorded yet, one row per listing and share.",
+        ),
+        dg.AssetSpec(
+            "staged_backups",
+            deps=["backup_share_pages"],
+            group_name=GROUP,
+            kinds={"pandas"},
+            description="The backups nested in those shares, one row per listing and backup.",
+        ),
+    ],
+)
+def staged_frames(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> Iterator[dg.MaterializeResult[Any]]:
+    """Normalize what is landed and not recorded yet."""
+    with plain_failures():
+        shares = backups = rejected = conflicts = 0
+        for file in pending_files(warehouse.landing, _ledger(warehouse)):
+            try:
+                normalized = stage(file, warehouse.staging)
+            except LandingError as error:
+                context.log.warning(str(error))
+                continue
+            shares += len(normalized.shares)
+            backups += len(normalized.backups)
+            rejected += len(normalized.rejected)
+            conflicts += normalized.conflict_count
+    yield dg.MaterializeResult(
+        asset_key="staged_backup_shares",
+        metadata={**_shape(backup_share_history, shares), "rejected_records": rejected},
+    )
+    yield dg.MaterializeResult(
+        asset_key="staged_backups", metadata={**_shape(backup_history, backups), "conflicts": conflicts}
+    )
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            table.name,
+            deps=["staged_backup_shares", "staged_backups"],
+            group_name=GROUP,
+            kinds={"duckdb"},
+            description=table.comment,
+        )
+        for table in (backup_share_history, backup_history)
+    ],
+)
+def histories(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> Iterator[dg.MaterializeResult[Any]]:
+    """Record what is landed and not recorded yet, one transaction per observation, and publish it at once."""
+    with plain_failures(), warehouse.writing() as open_warehouse:
+        for unloaded in load_pending(open_warehouse, warehouse.landing, warehouse.staging):
+            context.log.warning(f"{unloaded.file.name} was not recorded: {unloaded.reason}")
+        counts = {table.name: open_warehouse.count(table) for table in (backup_share_history, backup_history)}
+    for table in (backup_share_history, backup_history):
+        yield dg.MaterializeResult(asset_key=table.name, metadata=_shape(table, counts[table.name], whole=True))
+
+
+@dg.asset(deps=["backup_share_history", "backup_history"], group_name=GROUP, kinds={"duckdb"})
+def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> dg.MaterializeResult[Any]:
+    """What this sync proved per listing. Fails when a listing is not proven; what is proven is published by then."""
+    with plain_failures(), warehouse.reading() as published:
+        if published is None:
+            raise dg.Failure(description="nothing was published yet: materialize the histories first")
+        rows = published.query(_report("listing_status"), sync_id=context.run.run_id).to_pylist()
+        changes = published.query(_report("changes_per_day")).to_pylist()
+        missing = unrecorded_files(warehouse.landing, published.ledger(), context.run.run_id)
+    problems = [
+        f"{row['direction']} {row['project_id']}: {row['status']}, {row['reason']}"
+        for row in rows
+        if not row["is_proven"]
+    ]
+    problems += [f"{unloaded.file.name}: {unloaded.reason}" for unloaded in missing]
+    metadata = {
+        "listings": _table([_plain(row) for row in rows]),
+        "changes_per_day": _table([_plain(row) for row in changes[-31:]]),
+        "proven": sum(row["is_proven"] for row in rows),
+        "not_proven": len(problems),
+        "shares": sum(row["share_count"] for row in rows),
+    }
+    if problems:
+        text = f"{len(problems)} of {len(rows) + len(missing)} listings are not proven; the others are published."
+        raise dg.Failure(description="\n".join([text, *problems]), metadata=metadata, allow_retries=False)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _ledger(warehouse: WarehouseResource) -> Ledger:
+    with warehouse.reading() as published:
+        return published.ledger() if published else Ledger(frozenset(), {})
+
+
+def _report(name: str) -> str:
+    return (sql_folder("reports") / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _shape(table: Table, row_count: int, *, whole: bool = False) -> dict[str, Any]:
+    columns = list(table.columns) if whole else content_columns(table)
+    described = [
+        dg.TableColumn(column.name, _type_name(arrow_type(column)), description=column.comment) for column in columns
+    ]
+    return {"dagster/row_count": row_count, "dagster/column_schema": dg.TableSchema(columns=described)}
+
+
+def _type_name(kind: pa.DataType) -> str:
+    return str(kind)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> dg.MetadataValue[Any]:
+    if not rows:
+        return dg.MetadataValue.text("none")
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows])
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with values that Dagster can show: times and days as text."""
+    return {name: value if isinstance(value, int | str | None) else str(value) for name, value in row.items()}

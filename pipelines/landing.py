@@ -1,0 +1,201 @@
+"""The landing: the raw pages of every observation and its proof, one immutable Parquet file each.
+
+A file is written aside, flushed to the disk and renamed, so it is there whole or not at all; it is never changed.
+Its rows are the pages as received (key material blanked), its footer holds the observation as JSON. Everything
+that the history needs is in it: the warehouse can be rebuilt from these files alone.
+Paths are built from validated ids only:  <region>/<project_id>/<direction>/<observed_at>_<observation_id>.parquet
+Not here: what the pages mean (normalize.py), which files were loaded (warehouse.py).
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.errors import LandingError
+from pipelines.observation import PROJECT_ID, Direction, Listing, Observation, Page, ProofStatus
+
+FORMAT_VERSION = 1
+_FOOTER_KEY = b"backup_shares.observation"
+_UTC = pa.timestamp("us", tz="UTC")
+_PAGES = pa.schema(
+    [
+        pa.field("page_number", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("limit", pa.int32(), nullable=False),
+        pa.field("requested_at", _UTC, nullable=False),
+        pa.field("received_at", _UTC, nullable=False),
+        pa.field("request_id", pa.string(), nullable=False),
+        pa.field("body", pa.binary(), nullable=False),
+    ]
+)
+_FILE_NAME = re.compile(r"(\d{8}T\d{12}Z)_([0-9a-f-]{36})\.parquet")
+_STAMP = "%Y%m%dT%H%M%S%fZ"
+
+
+@dataclass(frozen=True)
+class LandedFile:
+    """A file of the landing by its name alone: enough to know what it is, without opening it."""
+
+    root: Path
+    name: str
+    """Path below the root, `/` between the parts; the column `landing_file`."""
+    listing: Listing
+    observed_at: datetime
+    observation_id: str
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.name
+
+
+class LandingWriter:
+    """Takes the pages of one observation as they arrive; `commit` makes the file appear, leaving without it none."""
+
+    def __init__(self, root: Path, listing: Listing) -> None:
+        self._root = root
+        self._folder = root / listing.region / listing.project_id / listing.direction
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._aside = self._folder / f".{os.getpid()}-{os.urandom(4).hex()}.tmp"
+            self._file = os.fdopen(os.open(self._aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+        except OSError as error:
+            raise _write_error(root, error) from None
+        self._parquet = pq.ParquetWriter(self._file, _PAGES, compression="zstd", compression_level=1)
+        self._count = 0
+
+    def add(self, page: Page) -> None:
+        row = {"page_number": self._count, **dataclasses.asdict(page)}
+        self._guard(lambda: self._parquet.write_table(pa.Table.from_pylist([row], schema=_PAGES)))
+        self._count += 1
+
+    def commit(self, observation: Observation) -> LandedFile:
+        """Finish the file with the proof in its footer; raises LandingError and leaves nothing if that fails."""
+        name = f"{observation.observed_at:{_STAMP}}_{observation.observation_id}.parquet"
+        final = self._folder / name
+        if final.exists():
+            raise LandingError(f"{final} exists already: an observation is written once")
+        self._guard(lambda: self._finish(observation, final))
+        return LandedFile(
+            self._root,
+            final.relative_to(self._root).as_posix(),
+            observation.listing,
+            observation.observed_at,
+            observation.observation_id,
+        )
+
+    def _finish(self, observation: Observation, final: Path) -> None:
+        self._parquet.add_key_value_metadata({_FOOTER_KEY: _to_json(observation)})
+        self._parquet.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._aside.rename(final)
+        fsync_folder(self._folder)
+
+    def _guard(self, write: Any) -> None:
+        try:
+            write()
+        except OSError as error:
+            raise _write_error(self._root, error) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._aside.unlink(missing_ok=True)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def landed_files(root: Path) -> list[LandedFile]:
+    """Every observation in the landing, in the order in which they were observed."""
+    found = (_landed(root, path) for path in root.glob("*/*/*/*.parquet"))
+    return sorted((file for file in found if file is not None), key=lambda file: (file.observed_at, file.name))
+
+
+def read_observation(file: LandedFile) -> Observation:
+    """The proof in the footer; raises LandingError when the file is damaged or says another thing than its name."""
+    try:
+        footer = pq.read_metadata(file.path).metadata or {}
+        observation = _from_json(footer[_FOOTER_KEY])
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        raise LandingError(f"landing file {file.name} is damaged ({type(error).__name__}): {_MEND}") from None
+    if observation.observation_id != file.observation_id or observation.listing != file.listing:
+        raise LandingError(f"landing file {file.name} holds another observation than its name says: {_MEND}")
+    return observation
+
+
+def read_pages(file: LandedFile) -> Iterator[bytes]:
+    """The bodies of the pages in the order of their arrival, one in memory at a time."""
+    try:
+        with pq.ParquetFile(file.path) as parquet:
+            for group in range(parquet.num_row_groups):
+                yield from parquet.read_row_group(group, columns=["body"]).column(0).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise LandingError(f"landing file {file.name} is damaged ({type(error).__name__}): {_MEND}") from None
+
+
+def sha256(file: LandedFile) -> str:
+    with file.path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+_MEND = "restore it from a backup, or move it out of LANDING_DIR to go on without it"
+
+
+def _landed(root: Path, path: Path) -> LandedFile | None:
+    """What the name of a file says; None for a file that the landing did not write."""
+    name = path.relative_to(root).as_posix()
+    region, project_id, direction, file_name = name.split("/")
+    match = _FILE_NAME.fullmatch(file_name)
+    if not match or not re.fullmatch(PROJECT_ID, project_id) or direction not in set(Direction):
+        return None
+    observed_at = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
+    return LandedFile(root, name, Listing(region, project_id, Direction(direction)), observed_at, match[2])
+
+
+def _write_error(root: Path, error: OSError) -> LandingError:
+    return LandingError(
+        f"cannot write to the landing folder {root} (LANDING_DIR): {(error.strerror or 'error').lower()}"
+    )
+
+
+def _to_json(observation: Observation) -> bytes:
+    fields = dataclasses.asdict(observation)
+    stamps = {name: fields[name].isoformat() for name in ("observed_at", "finished_at")}
+    return json.dumps({"format": FORMAT_VERSION, **fields, **stamps}).encode()
+
+
+def _from_json(text: bytes) -> Observation:
+    fields = json.loads(text)
+    if fields.pop("format") != FORMAT_VERSION:
+        raise ValueError("another format version")
+    listing = fields.pop("listing")
+    return Observation(
+        **fields
+        | {
+            "listing": Listing(listing["region"], listing["project_id"], Direction(listing["direction"])),
+            "observed_at": datetime.fromisoformat(fields["observed_at"]),
+            "finished_at": datetime.fromisoformat(fields["finished_at"]),
+            "status": ProofStatus(fields["status"]),
+            "excluded_ids": tuple(fields["excluded_ids"]),
+        }
+    )

@@ -1,0 +1,115 @@
+"""Between landing and warehouse: which landed observations are still to be recorded, and recording them in order.
+
+The landing is the truth, the warehouse a fold over it. So a sync records whatever is landed and not recorded yet,
+its own observations and those of a sync that was killed or met a warehouse that was down; a fresh warehouse beside an
+old landing is filled from the first day on.
+Staging holds normalized frames between two steps of a sync; losing it costs time only.
+Not here: what recording does (warehouse.py), what a page means (normalize.py).
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.errors import BackupSharesError, LandingError
+from pipelines.landing import LandedFile, landed_files, read_observation, read_pages, sha256
+from pipelines.normalize import Normalized, normalize_pages
+from pipelines.observation import Listing, Observation
+from pipelines.warehouse import Ledger, Warehouse
+
+_FRAMES = ("shares", "backups", "rejected")
+
+
+@dataclass(frozen=True)
+class Unloaded:
+    """A landed observation that the warehouse does not have, and why."""
+
+    file: LandedFile
+    reason: str
+
+
+def pending_files(landing: Path, ledger: Ledger) -> list[LandedFile]:
+    """Landed observations to record, oldest first; without those that only a rebuild can use."""
+    files = landed_files(landing)
+    return [file for file in files if not ledger.is_recorded(file) and not ledger.is_too_old(file)]
+
+
+def unrecorded_files(landing: Path, ledger: Ledger, sync_id: str) -> list[Unloaded]:
+    """What of a sync is landed and not recorded, and damaged files of any sync: a person has to look at them."""
+    found: list[Unloaded] = []
+    for file in landed_files(landing):
+        if ledger.is_recorded(file):
+            continue
+        try:
+            if read_observation(file).sync_id == sync_id:
+                late = "a later observation of its listing was recorded first: only a rebuild can use it"
+                found.append(Unloaded(file, late if ledger.is_too_old(file) else "it was not recorded, see the log"))
+        except LandingError as error:
+            found.append(Unloaded(file, str(error)))
+    return found
+
+
+def normalize_landed(file: LandedFile, observation: Observation) -> Normalized:
+    """The frames of a landed observation; empty where nothing is proven, as nothing of it is published."""
+    pages = read_pages(file) if observation.status.is_proven else ()
+    return normalize_pages(pages, observation.excluded_ids)
+
+
+def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unloaded]:
+    """Record all pending observations; returns those that could not be, the others are recorded all the same.
+
+    After a failure the later observations of the same listing wait, so that order is kept.
+    """
+    unloaded: list[Unloaded] = []
+    stuck: set[Listing] = set()
+    for file in pending_files(landing, warehouse.ledger()):
+        if file.listing in stuck:
+            unloaded.append(Unloaded(file, "waits for an earlier observation of its listing"))
+            continue
+        try:
+            observation = read_observation(file)
+            normalized = read_staged(file, staging) or normalize_landed(file, observation)
+            warehouse.record(observation, file, sha256(file), normalized)
+        except BackupSharesError as error:
+            stuck.add(file.listing)
+            unloaded.append(Unloaded(file, str(error)))
+        else:
+            shutil.rmtree(staging / file.observation_id, ignore_errors=True)
+    return unloaded
+
+
+def stage(file: LandedFile, staging: Path) -> Normalized:
+    """Normalize a landed observation and keep the frames for `load_pending`; raises LandingError."""
+    normalized = normalize_landed(file, read_observation(file))
+    aside, final = staging / f".{file.observation_id}", staging / file.observation_id
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True, mode=0o700)
+        for name in _FRAMES:
+            table = pa.Table.from_pandas(getattr(normalized, name), preserve_index=False)
+            pq.write_table(table.replace_schema_metadata({}), aside / f"{name}.parquet", compression="zstd")
+        (aside / "conflicts").write_text(str(normalized.conflict_count))
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+    except OSError as error:
+        raise LandingError(f"cannot write to {staging} (DATA_DIR): {(error.strerror or 'error').lower()}") from None
+    return normalized
+
+
+def read_staged(file: LandedFile, staging: Path) -> Normalized | None:
+    """The staged frames, or None where they are not there whole: they can always be made again."""
+    folder = staging / file.observation_id
+    try:
+        frames = {name: _read_frame(folder / f"{name}.parquet") for name in _FRAMES}
+        return Normalized(**frames, conflict_count=int((folder / "conflicts").read_text()))
+    except (OSError, ValueError, pa.ArrowException):
+        return None
+
+
+def _read_frame(path: Path) -> pd.DataFrame:
+    frame: pd.DataFrame = pq.read_table(path).to_pandas(types_mapper=pd.ArrowDtype)
+    return frame

@@ -1,0 +1,229 @@
+"""Verb 2: pages -> a frame of shares, a frame of backups, a frame of rejected records. Pure: bytes in, frames out.
+
+A page goes through pyarrow's typed JSON reader, column by column, without a Python object per field. If anything in
+it is out of the ordinary (a wrong type, a doubled key, a time in another shape) that page goes through `records.py`
+instead, one record at a time, by the same rules: what is sound is read, what is not is kept with its reason.
+The nested backup never meets the share's own fields in one namespace: flattening with one separator would overwrite
+`backup_id` with the nested `id`.
+Not here: the rules for one record (records.py), which rows open or close versions (history.py).
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+from sqlalchemy import Column, Table
+
+from pipelines import records
+from pipelines.schema import (
+    arrow_schema,
+    backup_history,
+    backup_share_history,
+    content_columns,
+    rejected_records,
+    tracked_columns,
+)
+
+REJECTED_COLUMNS = ["page_number", "position", "share_id", "backup_id", "reason", "raw_json"]
+_REJECTED_SCHEMA = arrow_schema([rejected_records.columns[name] for name in REJECTED_COLUMNS])
+_HASH = pa.field("row_hash", pa.string())
+_SHARE_COLUMNS = content_columns(backup_share_history)
+_PAGE_SCHEMA = records.page_schema()
+_DESCRIPTION_COLUMNS = [c for c in content_columns(backup_history) if c.info.get("derived_from") == "description"]
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """One listing as tables; all columns are Arrow-backed (`pd.ArrowDtype`), times are microseconds in UTC.
+
+    `shares`: one row per share id; content columns of backup_share_history and `row_hash`.
+    `backups`: one row per backup id; content columns of backup_history and `row_hash`.
+    `rejected`: one row per record that could not be read; REJECTED_COLUMNS.
+    `conflict_count`: backups of which the listing told two things; the newer one is in `backups`.
+    """
+
+    shares: pd.DataFrame
+    backups: pd.DataFrame
+    rejected: pd.DataFrame
+    conflict_count: int
+
+
+def normalize_pages(pages: Iterable[bytes], excluded_ids: Collection[str] = ()) -> Normalized:
+    """The pages of one observation, in the order of their arrival, as tables.
+
+    A share that stands on several pages counts as it was told last. `excluded_ids` were seen but are not part of
+    the proven state. A rejected record takes its share out of `shares`, also where another page told it well.
+    """
+    tables: list[pa.Table] = []
+    rejected: list[dict[str, Any]] = []
+    for number, body in enumerate(pages):
+        table = _read_typed(body)
+        if table is None:
+            good, bad = records.read_one_by_one(body)
+            table = pa.Table.from_pylist(good, schema=records.FLAT_SCHEMA)
+            rejected.extend({"page_number": number, **record} for record in bad)
+        tables.append(table)
+    flat = pa.concat_tables(tables) if tables else records.FLAT_SCHEMA.empty_table()
+    bad_ids = {record["share_id"] for record in rejected if record["share_id"]}
+    flat = _latest_of_each_share(flat, bad_ids.union(excluded_ids))
+    backups, conflict_count = _backups(flat)
+    return Normalized(_shares(flat), backups, _rejected(rejected), conflict_count)
+
+
+def _rejected(records_: list[dict[str, Any]]) -> pd.DataFrame:
+    frame = _frame(pa.Table.from_pylist(records_, schema=_REJECTED_SCHEMA))
+    # Pages overlap by a row on purpose; one bad record is one rejection.
+    return frame.drop_duplicates("raw_json", ignore_index=True)
+
+
+def _read_typed(body: bytes) -> pa.Table | None:
+    """The records of a page as one flat table, or None when a record needs the exact reader."""
+    # A NUL in a string is legal JSON, and poison for PostgreSQL and C strings: the exact reader replaces it.
+    if b"\\u0000" in body or not body.lstrip().startswith(b"{"):
+        return None
+    try:
+        document = pj.read_json(
+            pa.BufferReader(body),
+            read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + 1),
+            parse_options=pj.ParseOptions(
+                explicit_schema=_PAGE_SCHEMA,
+                unexpected_field_behavior="ignore",
+                newlines_in_values=b"\n" in body,
+            ),
+        )
+        shared = document.column("shared").combine_chunks()
+        if len(shared) != 1 or not shared[0].is_valid:
+            return None
+        flat = _flatten(shared.flatten())
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        return None
+    return flat if _is_ordinary(flat) else None
+
+
+def _flatten(shared: pa.StructArray) -> pa.Table:
+    backup = shared.field("backup")
+    if pc.any(pc.and_(backup.is_valid(), pc.is_null(backup.field("id")))).as_py():
+        raise pa.ArrowInvalid("a backup without id")
+    arrays = []
+    for field in records.FLAT_FIELDS:
+        values = pc.struct_field(shared, list(field.path))
+        arrays.append(_utc(values) if pa.types.is_timestamp(field.type) else values)
+    return pa.Table.from_arrays(arrays, schema=records.FLAT_SCHEMA)
+
+
+def _utc(text: pa.Array) -> pa.Array:
+    # Arrow takes a bare date for a time; the shortest time that the contract knows has 19 characters.
+    if len(text) > text.null_count and pc.min(pc.binary_length(text)).as_py() < records.SHORTEST_TIME:
+        raise pa.ArrowInvalid("not a time")
+    times = pc.assume_timezone(text.cast(pa.timestamp("us")), "UTC")
+    if len(text) > text.null_count and pc.min(times).value < records.FIRST_MICROSECOND:
+        raise pa.ArrowInvalid("before the year 1")
+    return times
+
+
+def _is_ordinary(flat: pa.Table) -> bool:
+    """Whether every record obeys all the rules of records.check_record; types were settled by the reader."""
+    if any(flat.column(name).null_count for name in records.REQUIRED):
+        return False
+    ids = [flat.column("share.share_id"), flat.column("share.backup_id")]
+    projects = [flat.column("share.from_project_id"), flat.column("share.to_project_id")]
+    nested, plural = flat.column("backup.backup_id"), flat.column(records.PLURAL)
+    singular = flat.column(records.SINGULAR)
+    return (
+        all(_all(pc.match_substring_regex(column, f"^{records.OBJECT_ID}$")) for column in ids)
+        and all(_all(pc.match_substring_regex(column, f"^{records.PROJECT}$")) for column in projects)
+        and _all(pc.equal(nested, ids[1]))
+        and _all(pc.equal(singular, plural))
+    )
+
+
+def _all(mask: pa.ChunkedArray) -> bool:
+    return pc.all(mask).as_py() is not False
+
+
+def _latest_of_each_share(flat: pa.Table, excluded: Collection[str]) -> pa.Table:
+    ids = flat.column("share.share_id")
+    if excluded:
+        flat = flat.filter(pc.invert(pc.is_in(ids, pa.array(sorted(excluded), pa.string()))))
+        ids = flat.column("share.share_id")
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return flat
+    keep = ~ids.to_pandas().duplicated(keep="last")
+    return flat.filter(pa.array(keep))
+
+
+def _shares(flat: pa.Table) -> pd.DataFrame:
+    table = pa.table({column.name: flat.column(f"share.{column.name}") for column in _SHARE_COLUMNS})
+    return _frame(_with_row_hash(table, backup_share_history))
+
+
+def _backups(flat: pa.Table) -> tuple[pd.DataFrame, int]:
+    flat = flat.filter(flat.column("backup.backup_id").is_valid())
+    received = [field.name for field in records.FLAT_FIELDS if field.name.startswith("backup.")]
+    table = flat.select(received).rename_columns([name.removeprefix("backup.") for name in received])
+    table = _with_dependency_flag(table)
+    table = _with_columns(table, "description", _DESCRIPTION_COLUMNS, records.read_descriptions)
+    table = _with_columns(table, "service_metadata", records.METADATA_COLUMNS, records.read_metadata)
+    table = table.select([column.name for column in content_columns(backup_history)])
+    return _newest_of_each_backup(_with_row_hash(table, backup_history))
+
+
+def _with_dependency_flag(table: pa.Table) -> pa.Table:
+    """The API's page spells the flag in two ways; both are read, `_is_ordinary` saw that they do not contradict."""
+    both = pc.coalesce(table.column("has_dependent_backups"), table.column("has_dependent_backup"))
+    index = table.schema.get_field_index("has_dependent_backups")
+    return table.set_column(index, "has_dependent_backups", both)
+
+
+def _with_columns(
+    table: pa.Table, source: str, columns: list[Column[Any]], read: Callable[[list[str | None]], list[pa.Array]]
+) -> pa.Table:
+    """Columns parsed from the JSON text in `source`."""
+    for column, values in zip(columns, read(table.column(source).to_pylist()), strict=True):
+        table = table.append_column(column.name, values)
+    return table
+
+
+def _newest_of_each_backup(table: pa.Table) -> tuple[pd.DataFrame, int]:
+    """One row per backup. Copies in other shares are alike; where not, the last updated wins, then the hash."""
+    frame = _frame(table).drop_duplicates(["backup_id", "row_hash"])
+    twice = frame["backup_id"].duplicated(keep=False)
+    conflicts = int(frame.loc[twice, "backup_id"].nunique())
+    if conflicts:
+        frame = frame.sort_values(["backup_updated_at", "row_hash"], na_position="first", kind="stable")
+        frame = frame.drop_duplicates("backup_id", keep="last")
+    return frame.reset_index(drop=True), conflicts
+
+
+def _with_row_hash(table: pa.Table, target: Table) -> pa.Table:
+    return table.append_column(_HASH, fingerprint(table, tracked_columns(target)))
+
+
+def fingerprint(table: pa.Table, columns: list[str]) -> pa.Array:
+    r"""One fingerprint per row: the first 16 bytes of BLAKE2b over `name=value` of all non-null columns, in hex.
+
+    The parts stand in the order of `columns` and are joined by NUL, which no value contains; times are microseconds
+    since 1970 UTC, booleans `true` or `false`. It depends on nothing but the row: not on the batch, on types that
+    a library infers, or on columns that are null, so a new column changes no old fingerprint. Part of the stored
+    history: never change it.
+    """
+    parts = [pc.binary_join_element_wise(f"{name}=", _as_text(table.column(name)), "") for name in columns]
+    joined = pc.binary_join_element_wise(*parts, "\0", null_handling="skip")
+    digests = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in joined.to_pylist()]
+    return pa.array(digests, pa.string())
+
+
+def _as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_timestamp(values.type):
+        values = values.cast(pa.int64())
+    return values.cast(pa.string())
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    return frame

@@ -1,0 +1,107 @@
+"""The words of the domain as plain values: direction, listing, page, observation.
+
+A *listing* is one query (region, project, direction) walked to its end; an *observation* is one walk of one
+listing with its proof. Both are the unit of everything: proof, transaction, failure, parallelism.
+Not here: how a listing is walked (walk.py), stored (landing.py) or recorded (warehouse.py).
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pipelines.errors import ConfigurationError, printable
+
+PROJECT_ID = r"(?=.*[a-z])[0-9a-z]{32}"
+"""A project id: 32 lower-case letters or digits, not digits only (api-facts 1.6). It becomes part of URLs and paths."""
+
+_OBSERVATION_NAMESPACE = uuid.UUID("6e0a1b0e-6d8f-4b52-9f0c-6a3d1f6c2a11")
+
+
+class Direction(StrEnum):
+    """Which side of the sharing the project is on (spec page, `share_to_me`)."""
+
+    OUTGOING = "outgoing"
+    """Shared by the project: `share_to_me` omitted."""
+    INCOMING = "incoming"
+    """Shared with the project: `share_to_me=true`."""
+
+
+class ProofStatus(StrEnum):
+    """How much a walk proves about its listing; ordered from most to least."""
+
+    EXACT = "exact"
+    """The rows are the state of the listing at one instant."""
+    COVERED = "covered"
+    """No share that existed throughout the walk is missing."""
+    INCOMPLETE = "incomplete"
+    """The walk ended, and something may be missing: nothing is published."""
+    FAILED = "failed"
+    """The walk did not end: nothing is published."""
+
+    @property
+    def is_proven(self) -> bool:
+        return self in (ProofStatus.EXACT, ProofStatus.COVERED)
+
+
+@dataclass(frozen=True, order=True)
+class Listing:
+    """One query of the sharing endpoint, from its first page to its end."""
+
+    region: str
+    project_id: str
+    direction: Direction
+
+    def __str__(self) -> str:
+        return f"{self.direction} shares of project {self.project_id}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One accepted response. `body` is as received, except that key material is blanked (redact.py)."""
+
+    offset: int
+    limit: int
+    body: bytes
+    requested_at: datetime
+    received_at: datetime
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One walk of one listing: window, proof, and why. The fields are columns of `observations` (schema.py)."""
+
+    sync_id: str
+    listing: Listing
+    observed_at: datetime
+    finished_at: datetime
+    status: ProofStatus
+    may_close: bool
+    reason: str
+    error_code: str
+    count_before: int | None
+    count_after: int | None
+    distinct_ids: int
+    pass_count: int
+    page_count: int
+    request_count: int
+    excluded_ids: tuple[str, ...] = ()
+
+    @property
+    def observation_id(self) -> str:
+        """The same sync and listing always give the same id, so that a repeated load is recognised."""
+        listing = self.listing
+        name = "/".join((self.sync_id, listing.region, listing.project_id, listing.direction))
+        return str(uuid.uuid5(_OBSERVATION_NAMESPACE, name))
+
+
+def listings(region: str, project_ids: tuple[str, ...]) -> list[Listing]:
+    """Both directions of every project: one alone is never "all shares" (api-facts 0.1).
+
+    Raises ConfigurationError when a project is named twice: its shares would be observed by two racing walks.
+    """
+    twice = sorted({project for project in project_ids if project_ids.count(project) > 1})
+    if twice:
+        raise ConfigurationError(f"VBS_PROJECTS names {printable(twice[0])} twice: name every project once")
+    return [Listing(region, project, direction) for project in project_ids for direction in Direction]

@@ -1,0 +1,140 @@
+"""How a DuckDB warehouse is opened: one writer on a private copy, published whole; any number of readers.
+
+DuckDB allows either one writer or many readers of a file. So a sync works on a private copy and publishes it by an
+atomic rename: readers never wait for it, it never waits for readers, and a kill at any moment leaves the published
+file whole. A lock file admits one writer at a time; the previous file is kept beside the published one.
+Not here: what is written (warehouse.py).
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from pipelines.errors import ConfigurationError, WarehouseBusyError, WarehouseError, printable
+from pipelines.landing import fsync_folder
+from pipelines.warehouse import Warehouse
+
+
+@contextmanager
+def writing(address: str, *, wait: float = 60.0, sleep: Callable[[float], None] = time.sleep) -> Iterator[Warehouse]:
+    """The warehouse for one writer; what it wrote is published when the block ends well, else nothing is.
+
+    Raises ConfigurationError for an address of another kind, WarehouseBusyError when another writer does not end
+    within `wait` seconds.
+    """
+    published = warehouse_file(address)
+    try:
+        published.parent.mkdir(parents=True, exist_ok=True)
+        with _only_writer(published, wait, sleep):
+            aside = published.with_name(f".{published.name}.writing")
+            _discard(aside)
+            if published.exists():
+                shutil.copyfile(published, aside)
+            warehouse = Warehouse(_engine(URL.create("duckdb", database=str(aside))))
+            try:
+                warehouse.migrate()
+                yield warehouse
+                warehouse.close()
+                _publish(aside, published)
+            finally:
+                warehouse.close()
+                _discard(aside)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise WarehouseError(f"cannot write the warehouse {published}: {reason}") from None
+
+
+@contextmanager
+def reading(address: str) -> Iterator[Warehouse | None]:
+    """The published warehouse, read-only and shut off from other files; None where nothing was published yet."""
+    published = warehouse_file(address)
+    if not published.exists():
+        yield None
+        return
+    config = {"enable_external_access": "false", "autoinstall_known_extensions": "false"}
+    url = URL.create("duckdb", database=str(published))
+    warehouse = Warehouse(_engine(url, read_only=True, config=config))
+    try:
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
+def warehouse_file(address: str) -> Path:
+    """The file of a DuckDB address; raises ConfigurationError for any other, never with the address in its text."""
+    expected = "WAREHOUSE_URL must be duckdb:///path/to/file.duckdb"
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):
+        # The text may hold a password: it is not repeated.
+        raise ConfigurationError(f"WAREHOUSE_URL is not a URL: {expected}") from None
+    if url.drivername != "duckdb":
+        raise ConfigurationError(f"WAREHOUSE_URL is of the kind {printable(url.drivername, 40)}: {expected}")
+    if not url.database or url.database == ":memory:" or url.host:
+        raise ConfigurationError(f"WAREHOUSE_URL names no file: {expected}")
+    return Path(url.database).absolute()
+
+
+def _engine(url: URL, **connect_args: Any) -> Engine:
+    engine = create_engine(url, connect_args=connect_args, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _speak_utc(connection: Any, _: Any) -> None:
+        connection.execute("SET TimeZone = 'UTC'")
+
+    return engine
+
+
+@contextmanager
+def _only_writer(published: Path, wait: float, sleep: Callable[[float], None]) -> Iterator[None]:
+    # The kernel drops the lock when its holder dies, however it dies.
+    with published.with_name(f"{published.name}.lock").open("a+") as lock:
+        waited = 0.0
+        while not _try_lock(lock):
+            if waited >= wait:
+                lock.seek(0)
+                holder = printable(lock.read(40)) or "unknown"
+                raise WarehouseBusyError(
+                    f"{published} is being written by process {holder}: wait for it to end, or stop it; "
+                    "what was observed meanwhile is kept and loaded by the next sync"
+                )
+            sleep(0.2)
+            waited += 0.2
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _try_lock(lock: Any) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _publish(aside: Path, published: Path) -> None:
+    with aside.open("rb+") as file:
+        os.fsync(file.fileno())
+    if published.exists():
+        keep = published.with_name(f".{published.name}.keeping")
+        keep.unlink(missing_ok=True)
+        os.link(published, keep)
+        keep.replace(published.with_name(f"{published.stem}.previous{published.suffix}"))
+    aside.replace(published)
+    fsync_folder(published.parent)
+
+
+def _discard(aside: Path) -> None:
+    for leftover in (aside, aside.with_name(f"{aside.name}.wal")):
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,309 @@
+"""The contract of one record: which fields, which types, what makes it unreadable; and the exact reader for it.
+
+The fields are taken from schema.py, by the path in the API's answer that each column names. The exact reader is for
+pages that the typed reader in normalize.py cannot take; both obey these rules, and a test holds them equal.
+Not here: tables (normalize.py). Nothing is repaired by guess: `"1"` is not 1 and true is not 1.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pyarrow as pa
+from sqlalchemy import Column
+
+from pipelines.errors import printable
+from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns
+
+OBJECT_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+"""Ids of shares and backups: lower-case dashed UUIDs in all that is published (api-facts 4.1)."""
+PROJECT = r"[0-9A-Za-z_-]{1,64}"
+"""Ids of projects, other tenants' included: looser than what we take as configuration."""
+SHORTEST_TIME = len("2017-08-08T04:03:27")
+FIRST_MICROSECOND = -62135596800000000
+"""0001-01-01, the first day that Python, DuckDB and PostgreSQL agree on."""
+
+_METADATA_PREFIX = "shared[].backup.service_metadata."
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of the answer: its path below a record, the name of its flat column, and the column's type."""
+
+    path: tuple[str, ...]
+    name: str
+    type: pa.DataType
+
+
+def metadata_key(column: Column[Any]) -> str | None:
+    """The key of `service_metadata` that a column is read from; None for other columns."""
+    source: str = column.info.get("source", "")
+    return source.removeprefix(_METADATA_PREFIX) if source.startswith(_METADATA_PREFIX) else None
+
+
+def _fields() -> Iterator[Field]:
+    for prefix, table in (("share", backup_share_history), ("backup", backup_history)):
+        for column in content_columns(table):
+            if "source" in column.info and not metadata_key(column):
+                path = tuple(column.info["source"].removeprefix("shared[].").split("."))
+                yield Field(path, f"{prefix}.{column.name}", arrow_type(column))
+    # The spec's table and its example spell this flag in two ways; and the metadata is read further below.
+    yield Field(("backup", "has_dependent_backup"), "backup.has_dependent_backup", pa.bool_())
+    yield Field(("backup", "service_metadata"), "backup.service_metadata", pa.string())
+
+
+FLAT_FIELDS = list(_fields())
+FLAT_SCHEMA = pa.schema([pa.field(field.name, field.type) for field in FLAT_FIELDS])
+REQUIRED = ("share.share_id", "share.backup_id", "share.from_project_id", "share.to_project_id")
+SINGULAR, PLURAL = "backup.has_dependent_backup", "backup.has_dependent_backups"
+METADATA_COLUMNS = [column for column in content_columns(backup_history) if metadata_key(column)]
+
+
+def page_schema() -> pa.Schema:
+    """A page as the typed JSON reader has to see it; times are text there."""
+    share: list[pa.Field] = []
+    backup: list[pa.Field] = []
+    for field in FLAT_FIELDS:
+        kind = pa.string() if pa.types.is_timestamp(field.type) else field.type
+        (backup if field.path[0] == "backup" else share).append(pa.field(field.path[-1], kind))
+    record = pa.struct([*share, pa.field("backup", pa.struct(backup))])
+    return pa.schema([pa.field("shared", pa.list_(record))])
+
+
+def read_one_by_one(body: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The records of a page: the sound ones flat (FLAT_SCHEMA), the others as columns of rejected_records."""
+    good: list[dict[str, Any]] = []
+    bad: list[dict[str, Any]] = []
+    for position, raw in enumerate(_split(body.decode("utf-8"))):
+        try:
+            good.append(read_record(raw))
+        except ValueError as error:
+            bad.append({"position": position, **_ids_of(raw), "reason": str(error), "raw_json": _storable(raw)})
+    return good, bad
+
+
+def read_record(raw: str) -> dict[str, Any]:
+    """One record of JSON text, flat (FLAT_SCHEMA); raises ValueError with what is wrong with it."""
+    record = json.loads(raw, object_pairs_hook=_no_key_twice, parse_int=_whole_number, parse_constant=_no_constant)
+    if not isinstance(record, dict):
+        raise ValueError(f"the record is {_kind(record)} where an object was expected")
+    backup = record.get("backup")
+    if backup is not None and not isinstance(backup, dict):
+        raise ValueError(f"backup is {_kind(backup)} where an object was expected")
+    flat = {field.name: _value(record, field) for field in FLAT_FIELDS}
+    _check(flat, has_backup=backup is not None)
+    return flat
+
+
+def _check(flat: dict[str, Any], *, has_backup: bool) -> None:
+    for name in REQUIRED:
+        pattern = PROJECT if name.endswith("project_id") else OBJECT_ID
+        if flat[name] is None or not re.fullmatch(pattern, flat[name]):
+            found = "missing" if flat[name] is None else f"{printable(flat[name], 60)}, which is not an id"
+            raise ValueError(f"{name.removeprefix('share.')} is {found}")
+    if has_backup and flat["backup.backup_id"] != flat["share.backup_id"]:
+        raise ValueError("backup.id is not the backup_id of the share")
+    flags = {flat[SINGULAR], flat[PLURAL]} - {None}
+    if len(flags) > 1:
+        raise ValueError("has_dependent_backup and has_dependent_backups contradict each other")
+
+
+def _value(record: dict[str, Any], field: Field) -> Any:
+    value: Any = record
+    for part in field.path:
+        value = value.get(part) if value is not None else None
+    if value is None:
+        return None
+    try:
+        return _READERS[field.type](value)
+    except ValueError as error:
+        raise ValueError(f"{'.'.join(field.path)} is {error}") from None
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{_kind(value)} where a string was expected")
+    return _storable(value)
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{_kind(value)} where a whole number was expected")
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("a number beyond 64 bits")
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{_kind(value)} where true or false was expected")
+    return value
+
+
+def _time(value: Any) -> datetime | None:
+    """A time in any of the shapes of api-facts 4.3; without zone it is UTC; an empty string is no time."""
+    text = _string(value)
+    if text == "":
+        return None
+    match = _TIME.fullmatch(text)
+    if not match:
+        raise ValueError(f"{printable(text, 40)}, which is not a time")
+    day, clock, fraction, zone = match.groups()
+    try:
+        time = datetime.fromisoformat(f"{day}T{clock}{(fraction or '.0').ljust(7, '0')}{zone or 'Z'}")
+        return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{printable(text, 40)}, which is not a time") from None
+
+
+_READERS = {
+    pa.string(): _string,
+    pa.int64(): _integer,
+    pa.bool_(): _boolean,
+    pa.timestamp("us", tz="UTC"): _time,
+}
+
+
+def _storable(text: str) -> str:
+    """Text that every engine can store: NUL and lone surrogates are replaced by the signs that stand for them."""
+    return text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return f"{printable(json.dumps(value), 30)}, {names[type(value)]}" if value is not None else "null"
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("the record has a key twice")
+    return found
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > 20:
+        raise ValueError("the record holds a number beyond 64 bits")
+    return int(digits)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"the record holds {name}, which is not JSON")
+
+
+def _split(text: str) -> Iterator[str]:
+    """The JSON texts of the records, as received. The page was checked when it was received (client.py)."""
+    plain = json.JSONDecoder(parse_int=str)
+    position = _skip(text, 0, "{")
+    while text[position] != "}":
+        key, position = plain.raw_decode(text, position)
+        position = _skip(text, position, ":")
+        end = plain.raw_decode(text, position)[1]
+        if key == "shared":
+            yield from _elements(text, position, plain)
+        position = _skip(text, end, ",")
+
+
+def _elements(text: str, position: int, plain: json.JSONDecoder) -> Iterator[str]:
+    position = _skip(text, position, "[")
+    while text[position] != "]":
+        end = plain.raw_decode(text, position)[1]
+        yield text[position:end]
+        position = _skip(text, end, ",")
+
+
+_BLANKS = re.compile(r"[ \t\n\r]*")
+
+
+def _skip(text: str, position: int, sign: str) -> int:
+    """Past blanks, `sign` if it stands there, and blanks."""
+    position = _BLANKS.match(text, position).end()  # type: ignore[union-attr]  # matches everywhere
+    if text[position] == sign:
+        position += 1
+    return _BLANKS.match(text, position).end()  # type: ignore[union-attr]
+
+
+def _ids_of(raw: str) -> dict[str, str | None]:
+    """The ids of a rejected record, as far as they can be read beyond doubt."""
+    names = {"share_id": "id", "backup_id": "backup_id"}
+    pairs: list[tuple[str, Any]] = []
+
+    def note(found: list[tuple[str, Any]]) -> None:
+        pairs[:] = found
+
+    try:
+        json.loads(raw, object_pairs_hook=note, parse_int=str)
+    except ValueError:
+        return dict.fromkeys(names)
+    # The outermost object is read last, so `pairs` holds its pairs, doubled keys included.
+    ids: dict[str, str | None] = {}
+    for column, key in names.items():
+        found = [value for name, value in pairs if name == key]
+        sound = len(found) == 1 and isinstance(found[0], str) and re.fullmatch(OBJECT_ID, found[0])
+        ids[column] = found[0] if sound else None
+    return ids
+
+
+def read_descriptions(texts: list[str | None]) -> list[pa.Array]:
+    """The columns description_text and is_incremental_requested."""
+    parsed: dict[str | None, tuple[str | None, bool | None]] = {}
+    for text in texts:
+        if text not in parsed:
+            parsed[text] = _read_description(text)
+    rows = [parsed[text] for text in texts]
+    return [pa.array([note for note, _ in rows], pa.string()), pa.array([asked for _, asked in rows], pa.bool_())]
+
+
+def _read_description(text: str | None) -> tuple[str | None, bool | None]:
+    """description_text and is_incremental_requested: DESC and INC where the text is the JSON that VBS wraps
+    around it (api-facts 4.4), else the text itself and null."""
+    wrapped = _json_object(text)
+    if wrapped is None or not wrapped.keys() & {"DESC", "INC"}:
+        return text, None
+    note, incremental = wrapped.get("DESC"), wrapped.get("INC")
+    requested = {0: False, 1: True}.get(incremental) if isinstance(incremental, int) else None
+    return (_storable(note) if isinstance(note, str) else None), requested
+
+
+def read_metadata(texts: list[str | None]) -> list[pa.Array]:
+    """The allowed keys of `service_metadata`, one array per column of METADATA_COLUMNS; null where absent or no use.
+
+    Clouds send some numbers as strings (api-facts 4.5); everything else in the text stays in the landing.
+    """
+    keys = [metadata_key(column) or "" for column in METADATA_COLUMNS]
+    rows = [[found.get(key) for key in keys] for found in (_json_object(text) or {} for text in texts)]
+    columns = zip(*rows, strict=True) if rows else [()] * len(keys)
+    return [_lenient(values, arrow_type(column)) for values, column in zip(columns, METADATA_COLUMNS, strict=True)]
+
+
+def _json_object(text: str | None) -> dict[str, Any] | None:
+    if text is None or not text.lstrip().startswith("{"):
+        return None
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _lenient(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_boolean(kind):
+        return pa.array([value if isinstance(value, bool) else None for value in values], kind)
+    return pa.array([value if type(value) is int else _number_in(value) for value in values], kind)
+
+
+def _number_in(value: Any) -> int | None:
+    digits = value.strip() if isinstance(value, str) else ""
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS else None
+
+
+MAX_DIGITS = 18
+"""Decimal digits that fit 64 bits whatever they are."""

@@ -1,0 +1,302 @@
+"""Every table and column of the warehouse, once: type, meaning, unit, and where in the API's answer it comes from.
+
+Rendered from here: the DDL of each engine (`sql/schema/`, `make docs`), the Arrow schema of the frames, the
+fingerprinted columns, the column lists that Dagster shows. Adding a field of the API is one entry here.
+Not here: how a value is read from the JSON (normalize.py), the views (sql/views/), any I/O but finding `sql/`.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.schema import Constraint, CreateTable, SetColumnComment, SetTableComment
+from sqlalchemy.types import TypeEngine
+
+from pipelines.errors import ConfigurationError
+
+OPEN_END = datetime(9999, 12, 31, tzinfo=UTC)
+"""`valid_to` of a version that is current. The views show it as null; as a value it lets (key, valid_to) be unique."""
+
+metadata = MetaData()
+
+
+def _text(name: str, comment: str, **info: Any) -> Column[Any]:
+    return _column(name, Text(), comment, info)
+
+
+def _integer(name: str, comment: str, **info: Any) -> Column[Any]:
+    return _column(name, BigInteger(), comment, info)
+
+
+def _boolean(name: str, comment: str, **info: Any) -> Column[Any]:
+    return _column(name, Boolean(), comment, info)
+
+
+def _timestamp(name: str, comment: str, **info: Any) -> Column[Any]:
+    return _column(name, DateTime(timezone=True), comment, info)
+
+
+def _column(name: str, type_: TypeEngine[Any], comment: str, info: dict[str, Any]) -> Column[Any]:
+    required = info.pop("required", False)
+    return Column(name, type_, comment=comment, info=info, nullable=not required)
+
+
+def _listing_key() -> list[Column[Any]]:
+    return [
+        _text("region", "Region that was asked (setting VBS_REGION).", required=True),
+        _text("project_id", "Project whose listing was read: the witness of this row.", required=True),
+        _text("direction", "outgoing: shared by the project; incoming: shared with it.", required=True),
+    ]
+
+
+def _version_bookkeeping() -> list[Column[Any]]:
+    return [
+        _text(
+            "row_hash",
+            "Fingerprint of the columns that come from the API (fingerprint in normalize.py).",
+            required=True,
+        ),
+        _timestamp(
+            "valid_from", "observed_at of the observation that first saw this content; inclusive; UTC.", required=True
+        ),
+        _timestamp(
+            "valid_to",
+            "observed_at of the observation that ended it; exclusive; UTC; 9999-12-31 while current.",
+            required=True,
+        ),
+        _text("opened_by", "observation_id of the observation at valid_from.", required=True),
+        _text("closed_by", "observation_id of the observation at valid_to; null while current."),
+    ]
+
+
+def _version_constraints(key: str) -> list[Constraint]:
+    one_open = UniqueConstraint("region", "project_id", "direction", key, "valid_to")
+    # On DuckDB the index would cost three times the load; there the single writer and a validation query before
+    # publish carry the promise (warehouse.py).
+    return [CheckConstraint("valid_from < valid_to"), one_open.ddl_if(dialect="postgresql")]
+
+
+backup_share_history = Table(
+    "backup_share_history",
+    metadata,
+    *_listing_key(),
+    _text("share_id", "Share.", source="shared[].id", required=True),
+    _text("backup_id", "Backup that is shared.", source="shared[].backup_id", required=True),
+    _text("from_project_id", "Project that shares the backup: the giver.", source="shared[].from_project_id"),
+    _text(
+        "to_project_id",
+        "Project that the backup is shared with: the recipient (the API's page says otherwise).",
+        source="shared[].to_project_id",
+    ),
+    _timestamp("share_created_at", "When the share was granted, UTC.", source="shared[].created_at"),
+    _timestamp(
+        "share_updated_at", "When the share was last changed, UTC; null if never.", source="shared[].updated_at"
+    ),
+    *_version_bookkeeping(),
+    *_version_constraints("share_id"),
+    comment="One row per listing, share and version: what a listing said of a share, and from when until when.",
+    info={"key": "share_id"},
+)
+
+_BACKUP = "shared[].backup."
+_METADATA = "shared[].backup.service_metadata."
+
+backup_history = Table(
+    "backup_history",
+    metadata,
+    *_listing_key(),
+    _text("backup_id", "Backup.", source=_BACKUP + "id", required=True),
+    _text("volume_id", "Volume (disk) that was backed up.", source=_BACKUP + "volume_id"),
+    _text(
+        "volume_snapshot_id", "Snapshot of the volume that the backup was made from.", source=_BACKUP + "snapshot_id"
+    ),
+    _text("backup_name", "Name of the backup, chosen by its owner.", source=_BACKUP + "name"),
+    _text(
+        "backup_status",
+        "Status of the backup: available, error, restoring, creating, deleting, and others.",
+        source=_BACKUP + "status",
+    ),
+    _text("availability_zone", "Availability zone of the backup.", source=_BACKUP + "availability_zone"),
+    _text("container", "Container in the object storage; not a stable key.", source=_BACKUP + "container"),
+    _text(
+        "description", "Description as received; often JSON with the keys DESC and INC.", source=_BACKUP + "description"
+    ),
+    _text(
+        "description_text",
+        "Description as a person wrote it: DESC where the description is such JSON.",
+        derived_from="description",
+    ),
+    _text(
+        "fail_reason",
+        "Cause of a failure; may be filled while the status is available.",
+        source=_BACKUP + "fail_reason",
+    ),
+    _integer("size_gb", "Size of the source volume.", source=_BACKUP + "size", unit="GB"),
+    _integer(
+        "object_count",
+        "Objects in the object storage; some clouds put a size in MB here.",
+        source=_BACKUP + "object_count",
+    ),
+    _integer("chain_size_mb", "Data of the backup chain.", source=_METADATA + "CS", unit="MB"),
+    _integer("space_saving_percent", "Space saving rate.", source=_METADATA + "SS", unit="%"),
+    _integer("dedup_compression_code", "0 none, 1 deduplication, 2 compression, 3 both.", source=_METADATA + "DL"),
+    _integer(
+        "backup_type_code",
+        "Full or incremental; the vendors' texts disagree on which of 0 and 1 is which.",
+        source=_METADATA + "Type",
+    ),
+    _integer("image_type_code", "0 disk, 1 server, 4 disk copy, 5 server copy.", source=_METADATA + "ST"),
+    _integer("storage_type_code", "Type of the storage that holds the backup.", source=_METADATA + "BT"),
+    _boolean(
+        "is_incremental",
+        "Whether the backup is incremental, says the API; often null, not reliable.",
+        source=_BACKUP + "is_incremental",
+    ),
+    _boolean(
+        "is_incremental_requested",
+        "Whether an incremental backup was asked for (INC of the description).",
+        derived_from="description",
+    ),
+    _boolean(
+        "has_dependent_backups", "Whether other backups build on this one.", source=_BACKUP + "has_dependent_backups"
+    ),
+    _boolean("is_bootable", "Whether the source volume is a boot disk.", source=_METADATA + "bootable"),
+    _timestamp("backup_created_at", "When the backup was made, UTC.", source=_BACKUP + "created_at"),
+    _timestamp("backup_updated_at", "When the backup was last changed, UTC.", source=_BACKUP + "updated_at"),
+    _timestamp(
+        "data_timestamp",
+        "Recovery point: the instant whose data the backup holds, UTC.",
+        source=_BACKUP + "data_timestamp",
+    ),
+    *_version_bookkeeping(),
+    *_version_constraints("backup_id"),
+    comment="One row per listing, backup and version: what a listing said of a backup, and from when until when.",
+    info={"key": "backup_id"},
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    _text("observation_id", "One walk of one listing in one sync.", required=True),
+    _text("sync_id", "Sync (Dagster run) that observed.", required=True),
+    *_listing_key(),
+    _timestamp("observed_at", "Start of the walk, UTC; its date is the snapshot_date.", required=True),
+    _timestamp("finished_at", "End of the walk, UTC.", required=True),
+    _text("status", "exact, covered, incomplete or failed: how much the walk proves.", required=True),
+    _boolean(
+        "is_proven",
+        "Whether the status proves that no share which existed throughout the walk is missing.",
+        required=True,
+    ),
+    _boolean(
+        "may_close",
+        "Whether the walk proves absence, so that missing shares were recorded as withdrawn.",
+        required=True,
+    ),
+    _text(
+        "reason", "Why it is not proven, or why nothing was closed; empty if there is nothing to say.", required=True
+    ),
+    _text("error_code", "The service's own code of the error that ended the walk.", required=True),
+    _integer("count_before", "Shares in the listing according to the count endpoint, before the walk."),
+    _integer("count_after", "The same after the walk."),
+    _integer("distinct_ids", "Distinct share ids that the walk read.", required=True),
+    _integer("pass_count", "Times that the listing was walked.", required=True),
+    _integer("page_count", "Pages that were accepted and landed.", required=True),
+    _integer("request_count", "Requests sent, repeats included.", required=True),
+    _integer("share_count", "Shares in the normalized listing.", required=True),
+    _integer("backup_count", "Distinct backups in the normalized listing.", required=True),
+    _integer("rejected_count", "Records that could not be read (rejected_records).", required=True),
+    _integer(
+        "conflict_count", "Backups of which the same listing told two things; the newer one was taken.", required=True
+    ),
+    _integer("shares_granted", "Shares that were not open before.", required=True),
+    _integer("shares_changed", "Shares whose content changed.", required=True),
+    _integer("shares_withdrawn", "Shares that were closed.", required=True),
+    _integer("backups_opened", "Versions of backups that were opened.", required=True),
+    _integer("backups_closed", "Versions of backups that were closed.", required=True),
+    _text("landing_file", "File of the raw pages, below LANDING_DIR.", required=True),
+    _text("landing_sha256", "SHA-256 of that file.", required=True),
+    PrimaryKeyConstraint("observation_id"),
+    comment="The ledger: one row per observation, proven or not. What is not here was not observed.",
+)
+
+rejected_records = Table(
+    "rejected_records",
+    metadata,
+    _text("observation_id", "Observation that met the record.", required=True),
+    *_listing_key(),
+    _timestamp("observed_at", "observed_at of that observation, UTC.", required=True),
+    Column("page_number", Integer(), comment="Page in the landing file, from 0.", nullable=False),
+    Column("position", Integer(), comment="Position of the record in the page, from 0.", nullable=False),
+    _text("share_id", "Share, if the record's id can be read; its open version is neither changed nor closed."),
+    _text("backup_id", "Backup, if that id can be read; its open version is neither changed nor closed."),
+    _text("reason", "What is wrong with the record.", required=True),
+    _text("raw_json", "The record as received, key material blanked.", required=True),
+    comment="Quarantine: one row per record that could not be read, kept as received with the reason.",
+)
+
+HISTORY_TABLES = (backup_share_history, backup_history)
+
+
+def tracked_columns(table: Table) -> list[str]:
+    """Columns that come from the API: a change in one of them is a new version."""
+    return [column.name for column in table.columns if "source" in column.info]
+
+
+def content_columns(table: Table) -> list[Column[Any]]:
+    """What a normalized frame holds: columns from the API and those derived from them, in the table's order."""
+    return [column for column in table.columns if column.info.keys() & {"source", "derived_from"}]
+
+
+def arrow_type(column: Column[Any]) -> pa.DataType:
+    """The Arrow type of a column; timestamps are microseconds in UTC."""
+    match column.type:
+        case Boolean():
+            return pa.bool_()
+        case BigInteger():
+            return pa.int64()
+        case Integer():
+            return pa.int32()
+        case DateTime():
+            return pa.timestamp("us", tz="UTC")
+        case _:
+            return pa.string()
+
+
+def arrow_schema(columns: list[Column[Any]]) -> pa.Schema:
+    return pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
+
+
+def ddl(dialect: Dialect) -> Iterator[str]:
+    """The statements that make all tables and their comments, in the engine's own words."""
+    for table in metadata.tables.values():
+        yield str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)).strip()
+        yield str(SetTableComment(table).compile(dialect=dialect))
+        for column in table.columns:
+            yield str(SetColumnComment(column).compile(dialect=dialect))
+
+
+def sql_folder(name: str) -> Path:
+    """The folder `sql/<name>` of the checkout; raises ConfigurationError where there is none."""
+    folder = Path(__file__).resolve().parent.parent / "sql" / name
+    if not folder.is_dir():
+        raise ConfigurationError(
+            "the folder sql/ is not beside the package: install from a checkout with pip install -e ."
+        )
+    return folder

@@ -1,0 +1,152 @@
+"""Every setting once: name, default, meaning; the environment variable is the upper-case field name.
+
+Read from the environment and from `.env` in the working directory; an empty value counts as unset.
+The table in README.md is generated from this file (`make docs`).
+Not here: what is done with a setting; tokens are read and checked in auth.py.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipelines.errors import ConfigurationError, printable
+from pipelines.observation import PROJECT_ID
+
+LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
+"""Hosts that may be spoken to without TLS: a token sent to them does not leave the machine."""
+
+
+class Settings(BaseSettings):
+    """All settings, typed and checked one by one; what a sync needs together is checked by the methods."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
+
+    vbs_endpoint: Annotated[
+        str | None,
+        Field(
+            description="Base URL of the Volume Backup Service, without the project, such as "
+            "`https://vbs.eu-de.example.com`. `https` only; `http` is taken for loopback."
+        ),
+    ] = None
+    vbs_region: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+            description="Name under which the region is kept in the history. Set it before the first sync.",
+        ),
+    ] = "default"
+    vbs_token: Annotated[SecretStr | None, Field(description="Static token, sent as `X-Auth-Token`.")] = None
+    vbs_token_file: Annotated[
+        Path | None,
+        Field(description="File that holds the token instead of `VBS_TOKEN`; not readable by others (`chmod 600`)."),
+    ] = None
+    vbs_projects: Annotated[
+        str, Field(description="Project ids to observe, comma-separated. Both directions of each are listed.")
+    ] = ""
+    vbs_page_size: Annotated[
+        int, Field(ge=1, le=1000, description="Shares asked for per request (`limit`, 1 to 1000).")
+    ] = 1000
+    vbs_concurrency: Annotated[int, Field(ge=1, le=64, description="Listings observed side by side.")] = 4
+    vbs_connect_timeout: Annotated[float, Field(gt=0, le=600, description="Seconds to wait for a connection.")] = 10.0
+    vbs_read_timeout: Annotated[
+        float, Field(gt=0, le=600, description="Seconds to wait for the next bytes of an answer.")
+    ] = 30.0
+    vbs_request_deadline: Annotated[
+        float, Field(gt=0, le=3600, description="Seconds that one answer may take in all, however it drips.")
+    ] = 60.0
+    data_dir: Annotated[Path, Field(description="Folder for everything that the pipeline writes.")] = Path("data")
+    landing_dir: Annotated[
+        Path | None, Field(description="Folder of the raw pages. Unset: `landing` in `DATA_DIR`.")
+    ] = None
+    warehouse_url: Annotated[
+        SecretStr | None,
+        Field(
+            description="Warehouse as a SQLAlchemy URL, `duckdb:///path/to/file.duckdb`. "
+            "Unset: `warehouse.duckdb` in `DATA_DIR`."
+        ),
+    ] = None
+    warehouse_wait: Annotated[
+        float, Field(ge=0, le=3600, description="Seconds to wait for another sync that holds the warehouse.")
+    ] = 60.0
+    sync_hour: Annotated[int, Field(ge=0, le=23, description="Hour of the daily schedule, UTC.")] = 3
+
+    @property
+    def landing_folder(self) -> Path:
+        return self.landing_dir or self.data_dir / "landing"
+
+    @property
+    def staging_folder(self) -> Path:
+        """Normalized frames between two assets of one run; may be deleted at any time."""
+        return self.data_dir / "staging"
+
+    def warehouse_address(self) -> str:
+        """The warehouse URL. It may hold a password: hand it to the engine, never to a message."""
+        if self.warehouse_url is not None:
+            return self.warehouse_url.get_secret_value()
+        return f"duckdb:///{(self.data_dir / 'warehouse.duckdb').absolute()}"
+
+    def endpoint(self) -> str:
+        """The base URL, without trailing slash and without `/v2`; raises ConfigurationError."""
+        if self.vbs_endpoint is None:
+            raise ConfigurationError(f"VBS_ENDPOINT is not set: {_ENDPOINT_SHAPE}")
+        return _checked_endpoint(self.vbs_endpoint.strip())
+
+    def project_ids(self) -> tuple[str, ...]:
+        """The configured project ids, in order; raises ConfigurationError unless each is well-formed."""
+        ids = tuple(part.strip() for part in self.vbs_projects.split(",") if part.strip())
+        if not ids:
+            raise ConfigurationError("VBS_PROJECTS is not set: name the project ids to observe, comma-separated")
+        for project_id in ids:
+            if not re.fullmatch(PROJECT_ID, project_id):
+                raise ConfigurationError(
+                    f"VBS_PROJECTS holds {printable(project_id, 40)!r}, which is not a project id: "
+                    "32 lower-case letters and digits, not digits only"
+                )
+        return ids
+
+
+_ENDPOINT_SHAPE = "give the base URL of the service, such as https://vbs.eu-de.example.com"
+
+
+def _checked_endpoint(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigurationError(f"VBS_ENDPOINT is not a URL: {_ENDPOINT_SHAPE}") from None
+    if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable():
+        raise ConfigurationError(f"VBS_ENDPOINT is not an http(s) URL: {_ENDPOINT_SHAPE}")
+    if parts.username or parts.password or parts.query or parts.fragment or " " in url:
+        raise ConfigurationError(f"VBS_ENDPOINT has more than scheme, host and path: {_ENDPOINT_SHAPE}")
+    if parts.scheme == "http" and host not in LOOPBACK_HOSTS:
+        raise ConfigurationError(
+            "VBS_ENDPOINT begins with http:// and would send the token in the clear: use https:// "
+            "(http is taken for loopback only)"
+        )
+    path = parts.path.rstrip("/").removesuffix("/v2")
+    if any(re.fullmatch(PROJECT_ID, segment) for segment in path.split("/")):
+        raise ConfigurationError("VBS_ENDPOINT ends in a project id: give it without the project")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment and `.env`; raises ConfigurationError that names the first bad one."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name} is not usable: {first['msg'].lower()}") from None
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table, for README.md."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = f"`{field.default}`" if field.default not in (None, "") else "unset"
+        lines.append(f"| `{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines)

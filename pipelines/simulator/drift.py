@@ -1,0 +1,73 @@
+"""Where a share that appears between two pages sorts: it is made so that it lands at the rank asked for.
+
+Not here: when that happens (faults.py), what orders there are (listings.py).
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from pipelines.observation import Direction
+from pipelines.simulator.records import Record, make_backup, make_project_id, make_share, make_uuid
+
+_LARGEST_ID = str(UUID(int=2**128 - 1))
+_SMALLEST_ID = str(UUID(int=0))
+_LATE_SERIAL = 10_000
+"""Serial number for backups that are not of the world; an ordinary one."""
+
+Neighbours = tuple[Record | None, Record | None]
+"""The shares before and after a place, in ascending order; None at an end."""
+
+
+def newcomer(rng: Random, project_id: str, direction: Direction, now: datetime) -> Record:
+    """A share nobody knew before. Its other side is a project of its own, so that it clashes with no other share."""
+    backup = make_backup(rng, _LATE_SERIAL, make_uuid(rng), now - timedelta(hours=2))
+    sides = [project_id, make_project_id(rng)]
+    if direction is Direction.INCOMING:
+        sides.reverse()
+    return make_share(rng, backup, sides[0], sides[1], now - timedelta(hours=1), now)
+
+
+def neighbours(order: Sequence[Record], rank: int, *, descending: bool) -> Neighbours:
+    before = order[rank - 1] if rank > 0 else None
+    after = order[rank] if rank < len(order) else None
+    return (after, before) if descending else (before, after)
+
+
+def placed(record: Record, between: Neighbours, sort_key: str, value_of: Callable[[Record], Any]) -> Record:
+    """`record` changed so that it sorts between its neighbours: a value of theirs, and an id in the gap."""
+    low, high = between
+    anchor = low or high
+    if anchor is None:
+        return record
+    value = value_of(anchor)
+    if sort_key == "id" and not _tie(low, high, value_of):
+        middle = _middle(value_of(low) if low else _SMALLEST_ID, value_of(high) if high else _LARGEST_ID)
+        return _with_sorting_id(record, middle, by_backup=value != anchor["id"])
+    low_id = low["id"] if low and value_of(low) == value else _SMALLEST_ID
+    high_id = high["id"] if high and value_of(high) == value else _LARGEST_ID
+    return {**_with_value(record, anchor, sort_key), "id": _middle(low_id, high_id)}
+
+
+def _tie(low: Record | None, high: Record | None, value_of: Callable[[Record], Any]) -> bool:
+    return low is not None and high is not None and bool(value_of(low) == value_of(high))
+
+
+def _with_sorting_id(record: Record, new_id: str, *, by_backup: bool) -> Record:
+    if by_backup:
+        return {**record, "backup_id": new_id, "backup": {**record["backup"], "id": new_id}}
+    return {**record, "id": new_id}
+
+
+def _with_value(record: Record, anchor: Record, sort_key: str) -> Record:
+    if sort_key == "id":  # by backup id, between two shares of one backup: one more share of it
+        return {**record, "backup_id": anchor["backup_id"], "backup": anchor["backup"]}
+    if sort_key in ("created_at", "updated_at"):
+        return {**record, sort_key: anchor[sort_key]}
+    return {**record, "backup": {**record["backup"], sort_key: anchor["backup"][sort_key]}}
+
+
+def _middle(low: str, high: str) -> str:
+    return str(UUID(int=(UUID(low).int + UUID(high).int) // 2))

@@ -1,0 +1,317 @@
+"""The paging algorithm: walk a listing that changes while it is read, and say what the walk proves. No I/O.
+
+Two facts carry the proof.
+
+1. A page is a run of consecutive rows of the list, in its order, at one instant. It shows every row that was alive then
+   between its first and its last row. So if everything up to an *edge* has been shown, and the next page begins at or
+   before the edge, everything up to that page's end has been shown: each stretch at its own instant, and a row that
+   was alive throughout was alive at that instant. A page that begins beyond the edge proves nothing (rows before it
+   vanished and pulled it forward): step back and ask again.
+2. A page in descending order begins at the top of the list: it shows everything from its last row upwards. When it
+   reaches down to the edge, nothing can be missing, however short the pages were cut. A short page is never the end.
+
+Neither fact needs the offset to mean anything, the page size to be constant, or the list to stand still. What they need
+is an order: by share id, or by backup id (the API does not say which `id` it sorts by), where the shares of one backup
+may come in any order and so the groups at both ends of a page count as cut. The order is watched, not assumed: a walk
+is *sound* only if it is proven under every order that no page has contradicted.
+
+A third fact needs no order. Of all rows received before a count and of all rows received after it, those in both were
+alive when it was taken (share ids are not reused). If they are as many as the count says, they are the list at that
+instant: the status is `exact`.
+
+Not here: requests and their failures (client.py), what is done with the proof (extract.py, history.py).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from pipelines.observation import ProofStatus
+
+END_ROWS = 20
+"""Rows asked from the top of the list: more than the ten recipients that one backup can have (api-facts 1.6)."""
+MAX_STALLS = 4
+"""Pages in a row that show nothing new although more is known to be there."""
+UNCOUNTED_PAGES = 10_000
+"""Page budget where the service has no count that could say how many to expect."""
+
+
+class Row(NamedTuple):
+    """What the walk sees of a record; None where it cannot be read (the record is quarantined later)."""
+
+    share_id: str | None
+    backup_id: str | None
+
+
+class Fetch(Protocol):
+    """One page of the list; ascending order by default."""
+
+    def __call__(self, offset: int, limit: int, *, descending: bool = False) -> Sequence[Row]: ...
+
+
+Count = Callable[[], int | None]
+"""Rows in the list by the service's own count; None where it has none."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What a walk saw and proves.
+
+    `ids` is the state to publish if `status` is proven; `excluded_ids` were seen but are not part of it.
+    `may_close`: a share that is not in `ids` was proven absent. `reason` says what stands against more.
+    """
+
+    status: ProofStatus
+    may_close: bool
+    reason: str
+    ids: frozenset[str]
+    excluded_ids: tuple[str, ...]
+    count_before: int | None
+    count_after: int | None
+    pass_count: int
+
+
+def walk(fetch: Fetch, count: Count, *, limit: int = 1000, max_passes: int = 4) -> Walk:
+    """Walk the list until something is proven, at most `max_passes` times. Exceptions of `fetch` and `count` pass."""
+    counts = [count()]
+    passes: list[_Pass] = []
+    while len(passes) < max_passes:
+        passes.append(_walk_once(fetch, limit, counts[-1]))
+        counts.append(count())
+        proof = _proof(passes, counts)
+        if proof is not None:
+            return proof
+    return _conclude(passes, counts)
+
+
+# --- what the passes prove -----------------------------------------------------------------------------------------
+
+
+def _proof(passes: list["_Pass"], counts: list[int | None]) -> Walk | None:
+    """The proof that ends the walk, if there is one already."""
+    last = passes[-1]
+    if last.is_sound and counts[-1] is None:
+        return _walk(passes, counts, ProofStatus.COVERED, last.ids, "the service has no count to compare with")
+    if last.is_sound and counts[-2] == counts[-1] == len(last.ids):
+        if last.unreadable:
+            reason = "a record without readable id was met: nothing is known to be absent"
+            return _walk(passes, counts, ProofStatus.COVERED, last.ids, reason)
+        return _walk(passes, counts, ProofStatus.COVERED, last.ids, "", may_close=True)
+    for instant in range(1, len(passes)):
+        before = frozenset().union(*(seen.ids for seen in passes[:instant]))
+        after = frozenset().union(*(seen.ids for seen in passes[instant:]))
+        if len(before & after) == counts[instant]:
+            return _walk(passes, counts, ProofStatus.EXACT, before & after, "", may_close=True)
+    return None
+
+
+def _conclude(passes: list["_Pass"], counts: list[int | None]) -> Walk:
+    """All passes are spent: `covered` if what was seen to change explains why the counts differ, else incomplete."""
+    for position in reversed(range(len(passes))):
+        seen, around = passes[position], [n for n in counts[position : position + 2] if n is not None]
+        if not seen.is_sound:
+            continue
+        gap = max((abs(len(seen.ids) - n) for n in around), default=0)
+        if gap <= _visible_change(passes, counts) + seen.unreadable:
+            reason = f"{len(seen.ids)} shares were read while the service counted {_text(counts)}: the listing moved"
+            if seen.unreadable:
+                reason += ", or the count includes records without readable id"
+            return _walk(passes, counts, ProofStatus.COVERED, seen.ids, reason)
+    last = passes[-1]
+    reason = last.flaw or (
+        f"{len(last.ids)} shares were read, the service counts {_text(counts)}, and nothing was seen to change: "
+        "the listing hides shares, or the count is wrong"
+    )
+    return _walk(passes, counts, ProofStatus.INCOMPLETE, last.ids, reason)
+
+
+def _visible_change(passes: list["_Pass"], counts: list[int | None]) -> int:
+    """Shares that were seen to come or go between the passes and the counts."""
+    moved = sum(len(one.ids ^ other.ids) for one, other in zip(passes, passes[1:], strict=False))
+    known = [n for n in counts if n is not None]
+    return moved + sum(abs(one - other) for one, other in zip(known, known[1:], strict=False))
+
+
+def _text(counts: list[int | None]) -> str:
+    return ", ".join(str(n) for n in counts)
+
+
+def _walk(
+    passes: list["_Pass"],
+    counts: list[int | None],
+    status: ProofStatus,
+    ids: frozenset[str],
+    reason: str,
+    *,
+    may_close: bool = False,
+) -> Walk:
+    seen = frozenset().union(*(one.ids for one in passes))
+    return Walk(
+        status=status,
+        may_close=may_close,
+        reason=reason,
+        ids=ids,
+        excluded_ids=tuple(sorted(seen - ids)),
+        count_before=counts[0],
+        count_after=counts[-1],
+        pass_count=len(passes),
+    )
+
+
+# --- one pass ------------------------------------------------------------------------------------------------------
+
+Mark = tuple[str, int]
+"""A place in the list: (key, 0) is just before the rows of that key, (key, 1) just behind them."""
+
+
+@dataclass(frozen=True)
+class _Order:
+    """An order that the list may have. `column` of Row is its key; `ties`: several rows can have the same key."""
+
+    column: int
+    ties: bool
+
+    def agrees(self, rows: Sequence[Row], *, descending: bool = False) -> bool:
+        keys = self._keys(rows)
+        pairs = zip(keys[1:], keys, strict=False) if descending else zip(keys, keys[1:], strict=False)
+        return all(low <= high if self.ties else low < high for low, high in pairs)
+
+    def begins(self, rows: Sequence[Row]) -> Mark:
+        """From where on an ascending page shows everything; with ties its first group may be cut."""
+        return (self._keys(rows)[0], 1 if self.ties else 0)
+
+    def ends(self, rows: Sequence[Row]) -> Mark:
+        """Up to where it shows everything; with ties its last group may be cut."""
+        return (self._keys(rows)[-1], 0 if self.ties else 1)
+
+    def reaches_down_to(self, rows: Sequence[Row]) -> Mark:
+        """From where on a descending page shows everything."""
+        return (self._keys(rows)[-1], 1 if self.ties else 0)
+
+    def overlap(self, rows: Sequence[Row]) -> int:
+        """Position in the page where the next page should begin: the last row before the page's end mark."""
+        last = self._keys(rows)[-1]
+        candidates = [
+            at for at, row in enumerate(rows) if row[self.column] and (not self.ties or row[self.column] != last)
+        ]
+        return candidates[-1] if candidates else 0
+
+    def _keys(self, rows: Sequence[Row]) -> list[str]:
+        return [key for row in rows if (key := row[self.column]) is not None]
+
+
+_ORDERS = (_Order(column=0, ties=False), _Order(column=1, ties=True))
+_START: Mark = ("", 0)
+
+
+@dataclass
+class _Pass:
+    """One way through the list: what was seen, and up to which edge under each order that is still possible."""
+
+    ids: frozenset[str] = frozenset()
+    unreadable: int = 0
+    pages: int = 0
+    largest: int = 0
+    edges: dict[_Order, Mark] = field(default_factory=lambda: dict.fromkeys(_ORDERS, _START))
+    is_sound: bool = False
+    flaw: str = ""
+
+    def see(self, rows: Sequence[Row]) -> None:
+        self.ids |= {row.share_id for row in rows if row.share_id is not None}
+        self.unreadable += sum(row.share_id is None for row in rows)
+        self.largest = max(self.largest, len(rows))
+        self.pages += 1
+
+    def drop_contradicted_orders(self, rows: Sequence[Row]) -> None:
+        self.edges = {order: edge for order, edge in self.edges.items() if order.agrees(rows)}
+
+    def joins(self, rows: Sequence[Row]) -> bool:
+        """Whether the page begins at or before the edge."""
+        return all(order.begins(rows) <= edge for order, edge in self.edges.items())
+
+    def advance(self, rows: Sequence[Row]) -> bool:
+        """Move the edges to the end of the page; whether any moved."""
+        before = dict(self.edges)
+        self.edges = {order: max(edge, order.ends(rows)) for order, edge in self.edges.items()}
+        return self.edges != before
+
+    def is_closed_by(self, top: Sequence[Row], first_page: Sequence[Row]) -> bool:
+        """Whether a descending page from the top of the list reaches down to the edge."""
+        readable = _readable(top)
+        if not readable or not all(order.agrees(readable, descending=True) for order in self.edges):
+            return False
+        # A single row has no direction: if sort_dir were ignored it would be the bottom of the list.
+        if len(top) == 1 and readable[0].share_id != max(self.ids):
+            return False
+        if self.pages == 1 and set(top) == set(first_page):
+            return True  # the whole list, seen from both ends
+        return all(order.reaches_down_to(readable) <= edge for order, edge in self.edges.items())
+
+
+def _walk_once(fetch: Fetch, limit: int, expected: int | None) -> _Pass:
+    seen = _Pass()
+    offset = step = stalls = 0
+    while seen.pages < _budget(expected, seen.largest):
+        rows = fetch(offset, limit)
+        seen.see(rows)
+        if len(rows) > limit:
+            return _flawed(seen, f"a page of {len(rows)} shares came where {limit} were asked for")
+        if not rows and offset == 0:
+            seen.is_sound = True  # one answer that shows the whole list: it is empty
+            return seen
+        readable = _readable(rows)
+        seen.drop_contradicted_orders(readable)
+        if not seen.edges:
+            return _read_on(seen, fetch, limit, expected, offset + len(rows))
+        if offset > 0 and not (readable and seen.joins(readable)):
+            step = max(2 * step, limit // 10, 1)
+            offset = max(0, offset - step)
+            continue
+        if not readable:
+            return _flawed(seen, "a page holds no record with a readable id")
+        step = 0
+        moved = seen.advance(readable)
+        if not moved or _may_be_the_end(seen, rows, limit, expected):
+            top = fetch(0, min(END_ROWS, limit), descending=True)
+            if seen.is_closed_by(top, rows):
+                seen.see(top)
+                seen.is_sound = True
+                return seen
+        stalls = 0 if moved else stalls + 1
+        if stalls == MAX_STALLS:
+            return _flawed(seen, "pages bring nothing new although the listing goes on: the service ignores offset")
+        offset += min(order.overlap(rows) for order in seen.edges)
+    return _flawed(seen, f"the listing did not end within {seen.pages} pages")
+
+
+def _may_be_the_end(seen: _Pass, rows: Sequence[Row], limit: int, expected: int | None) -> bool:
+    if len(rows) < seen.largest or (expected is not None and len(seen.ids) >= expected):
+        return True
+    return expected is None and seen.pages == 1 and len(rows) < limit
+
+
+def _budget(expected: int | None, largest: int) -> int:
+    if expected is None:
+        return UNCOUNTED_PAGES
+    return 3 * (expected // max(largest - 1, 1)) + 60
+
+
+def _read_on(seen: _Pass, fetch: Fetch, limit: int, expected: int | None, offset: int) -> _Pass:
+    """No order to hold on to: read on to the end all the same, the rows may make a certificate."""
+    while seen.pages < _budget(expected, seen.largest):
+        rows = fetch(offset, limit)
+        known = len(seen.ids)
+        seen.see(rows)
+        offset += len(rows)
+        if not rows or len(seen.ids) == known:
+            return _flawed(seen, "the shares are sorted neither by share nor by backup: the service ignores sort_key")
+    return _flawed(seen, f"the listing did not end within {seen.pages} pages")
+
+
+def _flawed(seen: _Pass, flaw: str) -> _Pass:
+    seen.flaw = flaw
+    return seen
+
+
+def _readable(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.share_id is not None and row.backup_id is not None]

@@ -1,0 +1,291 @@
+"""Door 2: the warehouse, through SQLAlchemy. One observation is one transaction: diff, versions, ledger row.
+
+Not here: what opens or closes a version (history.py), columns (schema.py), questions (sql/),
+how the file is copied and published (publish.py).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from sqlalchemy import Connection, Engine, Table, column, func, insert, select
+from sqlalchemy import table as relation_named
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipelines.errors import OutOfOrderError, WarehouseError, printable
+from pipelines.history import Changes, diff_versions
+from pipelines.landing import LandedFile
+from pipelines.normalize import Normalized
+from pipelines.observation import Listing, Observation
+from pipelines.schema import (
+    OPEN_END,
+    arrow_schema,
+    backup_history,
+    backup_share_history,
+    ddl,
+    observations,
+    rejected_records,
+    sql_folder,
+)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the warehouse has recorded: which observations, and until when of each listing."""
+
+    observation_ids: frozenset[str]
+    last_observed_at: dict[Listing, datetime]
+
+    def is_recorded(self, file: LandedFile) -> bool:
+        return file.observation_id in self.observation_ids
+
+    def is_too_old(self, file: LandedFile) -> bool:
+        """Whether a later observation of the same listing was recorded, so that only a rebuild can use this one."""
+        last = self.last_observed_at.get(file.listing)
+        return not self.is_recorded(file) and last is not None and file.observed_at <= last
+
+
+class Warehouse:
+    """An open warehouse. Every method that writes is one transaction; a failed one changes nothing."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def migrate(self) -> None:
+        """Make the tables that are missing, and all views anew from sql/views/."""
+        with self._transaction() as connection:
+            for statement in ddl(self._engine.dialect):
+                connection.exec_driver_sql(statement)
+            for name, query in sorted(view_queries().items()):
+                connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS {query}")
+
+    def ledger(self) -> Ledger:
+        key = (observations.c.region, observations.c.project_id, observations.c.direction)
+        with self._transaction() as connection:
+            ids = connection.execute(select(observations.c.observation_id)).scalars()
+            last = connection.execute(select(*key, func.max(observations.c.observed_at)).group_by(*key))
+            return Ledger(
+                frozenset(ids), {Listing(region, project, way): at for region, project, way, at in last.tuples()}
+            )
+
+    def record(self, observation: Observation, file: LandedFile, sha256: str, normalized: Normalized) -> None:
+        """Record an observation exactly once: the versions it opens and closes, its rejects, its ledger row.
+
+        One that is not proven leaves the ledger row only. Recording the same again changes nothing.
+        Raises OutOfOrderError when it is not newer than the last one of its listing, WarehouseError when the same
+        observation was recorded from another file, or when the result would break the history's promises.
+        """
+        with self._transaction() as connection:
+            if _is_recorded(connection, observation, sha256):
+                return
+            _refuse_out_of_order(connection, observation)
+            counts = dict.fromkeys(_CHANGE_COUNTS, 0)
+            if observation.status.is_proven:
+                counts = _record_changes(connection, observation, normalized)
+                _append(connection, rejected_records, _rejected_rows(observation, normalized))
+            row = _ledger_row(observation, file, sha256, normalized) | counts
+            connection.execute(insert(observations).values(row))
+
+    def count(self, table: Table) -> int:
+        with self._transaction() as connection:
+            return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+    def query(self, sql: str, **parameters: Any) -> pa.Table:
+        """The answer to a question, as Arrow. `parameters` are bound to $name."""
+        with self._transaction() as connection:
+            answer = connection.connection.driver_connection.execute(sql, parameters or None)  # type: ignore[union-attr]
+            table: pa.Table = answer.to_arrow_table()
+            return table
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise WarehouseError(f"the warehouse refused: {_first_line(error)}") from None
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def view_queries() -> dict[str, str]:
+    """Name and query of every view: file name = view name."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sql_folder("views").glob("*.sql")}
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    return printable(str(getattr(error, "orig", None) or error).split("\n", 1)[0], 300)
+
+
+def _of_listing(table: Table, listing: Listing) -> Any:
+    return (
+        (table.c.region == listing.region)
+        & (table.c.project_id == listing.project_id)
+        & (table.c.direction == listing.direction)
+    )
+
+
+def _is_recorded(connection: Connection, observation: Observation, sha256: str) -> bool:
+    same = observations.c.observation_id == observation.observation_id
+    recorded = connection.execute(select(observations.c.landing_sha256).where(same)).scalar()
+    if recorded is not None and recorded != sha256:
+        raise WarehouseError(
+            f"observation {observation.observation_id} was recorded from another landing file: "
+            "the file was changed afterwards, restore it from a backup"
+        )
+    return recorded is not None
+
+
+def _refuse_out_of_order(connection: Connection, observation: Observation) -> None:
+    mine = _of_listing(observations, observation.listing)
+    last = connection.execute(select(func.max(observations.c.observed_at)).where(mine)).scalar()
+    if last is not None and observation.observed_at <= last:
+        raise OutOfOrderError(
+            f"the {observation.listing} were already recorded as of {last.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, "
+            f"this observation is of {observation.observed_at:%Y-%m-%d %H:%M:%S}: only a rebuild can use it"
+        )
+
+
+_CHANGE_COUNTS = ("shares_granted", "shares_changed", "shares_withdrawn", "backups_opened", "backups_closed")
+
+
+def _record_changes(connection: Connection, observation: Observation, normalized: Normalized) -> dict[str, int]:
+    rejected = normalized.rejected
+    shares = diff_versions(
+        _open_versions(connection, backup_share_history, observation.listing),
+        normalized.shares,
+        "share_id",
+        # A record without readable id could be any share: then nothing is known to be missing.
+        may_close=observation.may_close and not rejected["share_id"].isna().any(),
+        protected=rejected["share_id"].dropna(),
+    )
+    told = normalized.shares["backup_id"]
+    backups = diff_versions(
+        _open_versions(connection, backup_history, observation.listing),
+        normalized.backups,
+        "backup_id",
+        may_close=observation.may_close and not rejected["backup_id"].isna().any(),
+        # A share whose nested backup is null still refers to it.
+        protected=[*rejected["backup_id"].dropna(), *told[~told.isin(normalized.backups["backup_id"])]],
+    )
+    _apply(connection, backup_share_history, observation, shares)
+    _apply(connection, backup_history, observation, backups)
+    return {
+        "shares_granted": shares.appeared_count,
+        "shares_changed": shares.changed_count,
+        "shares_withdrawn": shares.gone_count,
+        "backups_opened": len(backups.opened),
+        "backups_closed": len(backups.closed),
+    }
+
+
+def _open_versions(connection: Connection, table: Table, listing: Listing) -> pd.DataFrame:
+    key = table.info["key"]
+    query = select(table.c[key], table.c.row_hash).where(_of_listing(table, listing), table.c.valid_to == OPEN_END)
+    rows = connection.execute(query).all()
+    columns = {key: [row[0] for row in rows], "row_hash": [row[1] for row in rows]}
+    text = pa.schema([(name, pa.string()) for name in columns])
+    frame: pd.DataFrame = pa.table(columns, schema=text).to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
+
+
+def _apply(connection: Connection, table: Table, observation: Observation, changes: Changes) -> None:
+    if len(changes.closed):
+        _close_versions(connection, table, observation, changes.closed)
+    if len(changes.opened):
+        constants = {
+            **_listing_values(observation.listing),
+            "valid_from": observation.observed_at,
+            "valid_to": OPEN_END,
+            "opened_by": observation.observation_id,
+            "closed_by": None,
+        }
+        _append(connection, table, _with_constants(changes.opened, constants, table))
+    _refuse_two_open_versions(connection, table, observation.listing)
+
+
+def _close_versions(connection: Connection, table: Table, observation: Observation, keys: "pd.Series[str]") -> None:
+    key = table.info["key"]
+    with _registered(connection, pa.table({key: pa.array(keys, pa.string())})) as closing:
+        ending = (
+            table.update()
+            .where(_of_listing(table, observation.listing), table.c.valid_to == OPEN_END)
+            .where(table.c[key].in_(select(relation_named(closing, column(key)).c[key])))
+            .values(valid_to=observation.observed_at, closed_by=observation.observation_id)
+        )
+        connection.execute(ending)
+
+
+def _refuse_two_open_versions(connection: Connection, table: Table, listing: Listing) -> None:
+    key = table.c[table.info["key"]]
+    is_open = _of_listing(table, listing) & (table.c.valid_to == OPEN_END)
+    twice = select(key).where(is_open).group_by(key).having(func.count() > 1)
+    found = connection.execute(twice.limit(1)).scalar()
+    if found is not None:
+        raise WarehouseError(f"{table.name} would hold two open versions of {found}: nothing was recorded")
+
+
+def _listing_values(listing: Listing) -> dict[str, str]:
+    return {"region": listing.region, "project_id": listing.project_id, "direction": str(listing.direction)}
+
+
+def _with_constants(frame: pd.DataFrame, constants: dict[str, Any], table: Table) -> pa.Table:
+    rows = pa.Table.from_pandas(frame, preserve_index=False)
+    schema = arrow_schema(list(table.columns))
+    columns = [
+        pa.repeat(pa.scalar(constants[field.name], field.type), len(rows))
+        if field.name in constants
+        else rows.column(field.name)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _rejected_rows(observation: Observation, normalized: Normalized) -> pa.Table:
+    constants = {
+        "observation_id": observation.observation_id,
+        **_listing_values(observation.listing),
+        "observed_at": observation.observed_at,
+    }
+    return _with_constants(normalized.rejected, constants, rejected_records)
+
+
+def _append(connection: Connection, table: Table, rows: pa.Table) -> None:
+    """Bulk insert; never row by row."""
+    with _registered(connection, rows) as incoming:
+        connection.exec_driver_sql(f"INSERT INTO {table.name} BY NAME SELECT * FROM {incoming}")  # noqa: S608 - own names
+
+
+@contextmanager
+def _registered(connection: Connection, rows: pa.Table) -> Iterator[str]:
+    """The rows as a relation of this connection."""
+    raw: Any = connection.connection.driver_connection
+    raw.register("incoming_rows", rows)
+    try:
+        yield "incoming_rows"
+    finally:
+        raw.unregister("incoming_rows")
+
+
+_LEDGER_COLUMNS = [column.name for column in observations.columns]
+
+
+def _ledger_row(observation: Observation, file: LandedFile, sha256: str, normalized: Normalized) -> dict[str, Any]:
+    taken = {name: getattr(observation, name) for name in _LEDGER_COLUMNS if hasattr(observation, name)}
+    return {
+        **taken,
+        **_listing_values(observation.listing),
+        "status": str(observation.status),
+        "is_proven": observation.status.is_proven,
+        "share_count": len(normalized.shares),
+        "backup_count": len(normalized.backups),
+        "rejected_count": len(normalized.rejected),
+        "conflict_count": normalized.conflict_count,
+        "landing_file": file.name,
+        "landing_sha256": sha256,
+    }

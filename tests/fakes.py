@@ -1,0 +1,21 @@
+"""The simulated service without a port: the same core behind an httpx transport.
+
+Not here: the simulator itself (pipelines/simulator/).
+"""
+
+import httpx
+
+from pipelines.simulator.service import Service
+from pipelines.simulator.wire import Request
+
+
+def transport(service: Service) -> httpx.MockTransport:
+    """For `httpx.Client(transport=...)`: every request is answered by `service` in this process."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        response = service.handle(
+            Request.received(request.method, request.url.path, request.url.query, dict(request.headers), request.read())
+        )
+        return httpx.Response(response.status, headers=list(response.headers), content=response.body)
+
+    return httpx.MockTransport(handle)
