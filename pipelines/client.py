@@ -101,13 +101,14 @@ class ShareClient:
     def close(self) -> None:
         self._http.close()
 
-    def page(self, listing: Listing, offset: int, limit: int, sort_key: str = "id") -> Reply:
-        """One page of the listing in ascending order of `sort_key`.
+    def page(self, listing: Listing, offset: int, limit: int, *, descending: bool = False) -> Reply:
+        """One page of the listing, sorted by id; ascending unless told otherwise.
 
         Raises TransientApiError (attempts used up), CredentialError, PermanentApiError, or MalformedResponseError
         when the answer is not a list of shares or holds shares of other projects.
         """
-        query = {"sort_key": sort_key, "sort_dir": "asc", "limit": str(limit), "offset": str(offset)}
+        direction = "desc" if descending else "asc"
+        query = {"sort_key": "id", "sort_dir": direction, "limit": str(limit), "offset": str(offset)}
         requested_at = self._now()
         answer = self._get(listing, "detail", query)
         records = _shared_list(answer.document)

@@ -22,7 +22,7 @@ def build_definitions(
     transport: Transport | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> dg.Definitions:
-    """Assets, job and schedule. `settings` is read when a step runs; `transport` and `now` are for tests and the demo."""
+    """Assets, job, schedule. `settings` is read when a step runs; `transport` and `now` are for tests and demo."""
     job = dg.define_asset_job(
         JOB_NAME,
         selection=dg.AssetSelection.groups(GROUP),

@@ -49,9 +49,9 @@ def observe_listing(
     with LandingWriter(landing, listing) as writer:
         pages = 0
 
-        def fetch(offset: int, limit: int) -> list[Row]:
+        def fetch(offset: int, limit: int, *, descending: bool = False) -> list[Row]:
             nonlocal pages
-            reply = client.page(listing, offset, limit)
+            reply = client.page(listing, offset, limit, descending=descending)
             writer.add(reply.page)
             pages += 1
             return [_row(record) for record in reply.records]
@@ -60,7 +60,7 @@ def observe_listing(
             proof = walk(fetch, lambda: client.count(listing), limit=page_size)
             reason, code = proof.reason, ""
         except (ApiError, MalformedResponseError) as error:
-            proof, reason = _failed(pages), str(error)
+            proof, reason = _FAILED, str(error)
             code = error.code if isinstance(error, ApiError) else ""
         observation = Observation(
             sync_id=sync_id,
@@ -91,15 +91,13 @@ def _readable_id(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _failed(pages: int) -> Walk:
-    return Walk(
-        status=ProofStatus.FAILED,
-        may_close=False,
-        reason="",
-        ids=frozenset(),
-        excluded_ids=(),
-        count_before=None,
-        count_after=None,
-        pass_count=0,
-        page_count=pages,
-    )
+_FAILED = Walk(
+    status=ProofStatus.FAILED,
+    may_close=False,
+    reason="",
+    ids=frozenset(),
+    excluded_ids=(),
+    count_before=None,
+    count_after=None,
+    pass_count=0,
+)

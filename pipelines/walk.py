@@ -23,7 +23,9 @@ Not here: requests and their failures (client.py), what is done with the proof (
 """
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from pipelines.observation import ProofStatus
@@ -98,8 +100,7 @@ def _proof(passes: list["_Pass"], counts: list[int | None]) -> Walk | None:
             return _walk(passes, counts, ProofStatus.COVERED, last.ids, reason)
         return _walk(passes, counts, ProofStatus.COVERED, last.ids, "", may_close=True)
     for instant in range(1, len(passes)):
-        before = frozenset().union(*(seen.ids for seen in passes[:instant]))
-        after = frozenset().union(*(seen.ids for seen in passes[instant:]))
+        before, after = _all_ids(passes[:instant]), _all_ids(passes[instant:])
         if len(before & after) == counts[instant]:
             return _walk(passes, counts, ProofStatus.EXACT, before & after, "", may_close=True)
     return None
@@ -127,9 +128,13 @@ def _conclude(passes: list["_Pass"], counts: list[int | None]) -> Walk:
 
 def _visible_change(passes: list["_Pass"], counts: list[int | None]) -> int:
     """Shares that were seen to come or go between the passes and the counts."""
-    moved = sum(len(one.ids ^ other.ids) for one, other in zip(passes, passes[1:], strict=False))
+    moved = sum(len(one.ids ^ other.ids) for one, other in pairwise(passes))
     known = [n for n in counts if n is not None]
-    return moved + sum(abs(one - other) for one, other in zip(known, known[1:], strict=False))
+    return moved + sum(abs(one - other) for one, other in pairwise(known))
+
+
+def _all_ids(passes: list["_Pass"]) -> set[str]:
+    return set().union(*(seen.ids for seen in passes))
 
 
 def _text(counts: list[int | None]) -> str:
@@ -140,17 +145,17 @@ def _walk(
     passes: list["_Pass"],
     counts: list[int | None],
     status: ProofStatus,
-    ids: frozenset[str],
+    ids: AbstractSet[str],
     reason: str,
     *,
     may_close: bool = False,
 ) -> Walk:
-    seen = frozenset().union(*(one.ids for one in passes))
+    seen = _all_ids(passes)
     return Walk(
         status=status,
         may_close=may_close,
         reason=reason,
-        ids=ids,
+        ids=frozenset(ids),
         excluded_ids=tuple(sorted(seen - ids)),
         count_before=counts[0],
         count_after=counts[-1],
@@ -173,7 +178,7 @@ class _Order:
 
     def agrees(self, rows: Sequence[Row], *, descending: bool = False) -> bool:
         keys = self._keys(rows)
-        pairs = zip(keys[1:], keys, strict=False) if descending else zip(keys, keys[1:], strict=False)
+        pairs = pairwise(reversed(keys) if descending else keys)
         return all(low <= high if self.ties else low < high for low, high in pairs)
 
     def begins(self, rows: Sequence[Row]) -> Mark:
@@ -208,7 +213,7 @@ _START: Mark = ("", 0)
 class _Pass:
     """One way through the list: what was seen, and up to which edge under each order that is still possible."""
 
-    ids: frozenset[str] = frozenset()
+    ids: set[str] = field(default_factory=set)
     unreadable: int = 0
     pages: int = 0
     largest: int = 0

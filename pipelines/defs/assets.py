@@ -74,7 +74,7 @@ def backup_share_pages(
             deps=["backup_share_pages"],
             group_name=GROUP,
             kinds={"pandas"},
-            description="Shares of the observations that are landed and not recorded yet, one row per listing and share.",
+            description="Shares of the observations landed and not recorded yet, one row per listing and share.",
         ),
         dg.AssetSpec(
             "staged_backups",
