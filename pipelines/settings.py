@@ -5,13 +5,14 @@ The table in README.md is generated from this file (`make docs`).
 Not here: what is done with a setting; tokens are read and checked in auth.py.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipelines.errors import ConfigurationError, printable
 from pipelines.observation import PROJECT_ID
@@ -83,6 +84,11 @@ class Settings(BaseSettings):
         """Normalized frames between two assets of one run; may be deleted at any time."""
         return self.data_dir / "staging"
 
+    @property
+    def dagster_home(self) -> Path:
+        """Where Dagster keeps runs and schedules; a DAGSTER_HOME in the environment takes its place."""
+        return Path(os.environ.get("DAGSTER_HOME") or self.data_dir / "dagster_home")
+
     def warehouse_address(self) -> str:
         """The warehouse URL. It may hold a password: hand it to the engine, never to a message."""
         if self.warehouse_url is not None:
@@ -141,6 +147,24 @@ def load_settings(**overrides: Any) -> Settings:
         first = error.errors(include_input=False, include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigurationError(f"{name} is not usable: {first['msg'].lower()}") from None
+
+
+class _IsolatedSettings(Settings):
+    """Settings that nothing but the given values makes."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: Any,
+        **_: Any,  # noqa: ARG003 - pydantic's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def isolated_settings(**values: Any) -> Settings:
+    """Settings from `values` and defaults alone, for the demo and for tests."""
+    return _IsolatedSettings(**values)
 
 
 def settings_table() -> str:

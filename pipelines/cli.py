@@ -1,0 +1,213 @@
+"""The command line: `backup-shares demo | sync | simulate | query`.
+
+Exit codes: 0 every listing proven; 1 something was not (the rest is published); 2 configuration or usage, nothing
+requested. Heavy imports happen inside the commands, so that help and errors are instant.
+Not here: any work; each command calls a verb and prints what it did.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.errors import BackupSharesError, ConfigurationError
+from pipelines.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipelines.warehouse import Warehouse
+
+SOME_NOT_PROVEN, UNUSABLE = 1, 2
+
+DEMO_QUERIES = (
+    "SELECT backup_name, to_project_id, share_created_at FROM backup_shares JOIN backups USING (region, backup_id)",
+    "SELECT snapshot_date, count(*) AS shares FROM backup_share_snapshots GROUP BY ALL ORDER BY ALL",
+    "SELECT observed_at, project_id, direction, status, reason FROM observations WHERE NOT is_proven",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Observe who shares volume backups with whom, and keep the answer."""
+
+
+@main.command()
+@click.option("--days", default=5, show_default=True, type=click.IntRange(1, 30), help="Simulated days.")
+def demo(days: int) -> None:
+    """Run the real job over several simulated days and show what the warehouse says."""
+    from pipelines.demo import make_demo
+    from pipelines.publish import reading
+
+    console = _console()
+    folder = Path("data/demo") / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    with _told_plainly():
+        made = make_demo(folder.absolute())
+        console.print(f"{len(made.world.projects)} projects, both directions, {days} days; everything in {folder}\n")
+        url = f"duckdb:///{(folder / 'warehouse.duckdb').absolute()}"
+        for done in made.run(days):
+            with reading(url) as warehouse:
+                console.print(_day_line(done.day, done.outcome.sync_id, warehouse), highlight=False)
+        with reading(url) as warehouse:
+            _print_demo(console, warehouse)
+    console.print(f"\nThe warehouse: {folder / 'warehouse.duckdb'}. Try:\n", highlight=False)
+    for query in DEMO_QUERIES:
+        line = f'WAREHOUSE_URL={url} .venv/bin/backup-shares query "{query}"'
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _day_line(day: int, sync_id: str, warehouse: "Warehouse | None") -> str:
+    rows = _listing_status(warehouse, sync_id)
+    proven = sum(row["is_proven"] for row in rows)
+    counts = ", ".join(f"{sum(row[name] for row in rows)} {name}" for name in ("granted", "changed", "withdrawn"))
+    return f"day {day}: {proven} of {len(rows)} listings proven; {counts}"
+
+
+def _print_demo(console: "Console", warehouse: "Warehouse | None") -> None:
+    from pipelines.output import print_table
+
+    if warehouse is None:
+        raise ConfigurationError("the demo published nothing")
+    console.print()
+    for name, title in (
+        ("all_listings", "What was observed, and with which proof"),
+        ("current_shares", "Shares now"),
+        ("changes_per_day", "What changed per day"),
+    ):
+        print_table(console, warehouse.query(_report(name)), title)
+
+
+@main.command()
+@click.option("--quiet", is_flag=True, help="Show the result only.")
+def sync(quiet: bool) -> None:
+    """Run the job once against the configured cloud."""
+    with _told_plainly():
+        settings = _checked_settings()
+        outcome, rows = _sync(settings, "CRITICAL" if quiet else "INFO")
+    if not (outcome.succeeded and rows and all(row["is_proven"] for row in rows)):
+        for failure in outcome.failures:
+            click.echo(failure, err=True)
+        sys.exit(SOME_NOT_PROVEN)
+
+
+def _checked_settings() -> Settings:
+    """Settings with everything that a sync needs looked at before the first request."""
+    from pipelines.auth import token_source
+    from pipelines.observation import listings
+    from pipelines.publish import warehouse_file
+
+    settings = load_settings()
+    settings.endpoint()
+    listings(settings.vbs_region, settings.project_ids())
+    token_source(settings)
+    warehouse_file(settings.warehouse_address())
+    return settings
+
+
+def _sync(settings: Settings, log_level: str) -> Any:
+    from pipelines.definitions import JOB_NAME, build_definitions
+    from pipelines.defs.run import run_job
+    from pipelines.output import print_table
+    from pipelines.publish import reading
+
+    home = settings.dagster_home
+    outcome = run_job(build_definitions(lambda: settings), JOB_NAME, home, log_level=log_level)
+    with reading(settings.warehouse_address()) as warehouse:
+        rows = _listing_status(warehouse, outcome.sync_id)
+        if warehouse is not None and rows:
+            print_table(_console(), warehouse.query(_report("listing_status"), sync_id=outcome.sync_id))
+    return outcome, rows
+
+
+@main.command()
+@click.option("--port", default=8776, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
+@click.option("--day", default=0, show_default=True, type=click.IntRange(0, 10_000), help="Day of the world.")
+@click.option("--shares", default=60, show_default=True, type=click.IntRange(0, 2_000_000), help="Shares on day 0.")
+@click.option("--projects", default=3, show_default=True, type=click.IntRange(1, 1000), help="Own projects.")
+@click.option("--day-seconds", default=0.0, help="A simulated day passes every so many seconds; 0: time stands still.")
+def simulate(port: int, day: int, shares: int, projects: int, day_seconds: float) -> None:
+    """Serve a simulated cloud on this machine until interrupted."""
+    from pipelines.simulator.server import passing_days, run
+    from pipelines.simulator.service import DEMO_TOKEN, Service
+    from pipelines.simulator.world import World
+
+    world = World(projects=projects, shares=shares)
+    service = Service(world, day=passing_days(day, day_seconds) if day_seconds else day)
+
+    def tell(url: str) -> None:
+        click.echo(f"VBS_ENDPOINT={url}\nVBS_TOKEN={DEMO_TOKEN}\nVBS_PROJECTS={','.join(world.projects)}")
+        sys.stdout.flush()
+
+    try:
+        run(service, port, on_start=tell)
+    except OSError as error:
+        click.echo(f"port {port} cannot be used: {error.strerror}", err=True)
+        sys.exit(UNUSABLE)
+
+
+@main.command()
+@click.argument("sql")
+@click.option("--format", "kind", default="table", type=click.Choice(["table", "csv", "json", "parquet"]))
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write (not for table); unset: standard output.",
+)
+def query(sql: str, kind: str, output: Path | None) -> None:
+    """Ask the warehouse; it is opened read-only."""
+    from pipelines import output as out
+    from pipelines.publish import reading
+
+    with _told_plainly(), reading(load_settings().warehouse_address()) as warehouse:
+        if warehouse is None:
+            raise ConfigurationError("there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync first")
+        answer = warehouse.query(sql)
+    if kind == "table":
+        out.print_table(_console(), answer)
+        return
+    content = out.FORMATS[kind](answer)
+    if output is None:
+        sys.stdout.buffer.write(content)
+    else:
+        output.write_bytes(content)
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        click.echo(f"backup-shares: {error}", err=True)
+        sys.exit(UNUSABLE)
+    except BackupSharesError as error:
+        click.echo(f"backup-shares: {error}", err=True)
+        sys.exit(SOME_NOT_PROVEN)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    console = Console()
+    # Into a file or a pipe nothing is cut.
+    return console if console.is_terminal else Console(width=250)
+
+
+def _report(name: str) -> str:
+    from pipelines.schema import sql_folder
+
+    return (sql_folder("reports") / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _listing_status(warehouse: "Warehouse | None", sync_id: str) -> list[dict[str, Any]]:
+    if warehouse is None:
+        return []
+    rows: list[dict[str, Any]] = warehouse.query(_report("listing_status"), sync_id=sync_id).to_pylist()
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""One run of the job in this process, for the command line and the demo; the UI starts the same job by itself.
+
+Not here: what the job does (assets.py), exit codes (cli.py).
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+TEMPLATE = Path(__file__).resolve().parent.parent / "dagster.yaml"
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """`sync_id` is Dagster's run id. `failures`: what each failed step says, without traceback."""
+
+    sync_id: str
+    succeeded: bool
+    failures: list[str]
+
+
+def prepare_home(folder: Path) -> Path:
+    """A DAGSTER_HOME: absolute and existing, else Dagster drops its history at exit; with our dagster.yaml in it."""
+    home = folder.absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(TEMPLATE, home / "dagster.yaml")
+    return home
+
+
+def run_job(definitions: dg.Definitions, job_name: str, home: Path, *, log_level: str = "INFO") -> RunOutcome:
+    """Run the job to its end; the run and its events stand in the UI of the same DAGSTER_HOME afterwards."""
+    with dg.DagsterInstance.from_config(str(prepare_home(home))) as instance:
+        result = definitions.resolve_job_def(job_name).execute_in_process(
+            run_config={"loggers": {"console": {"config": {"log_level": log_level}}}},
+            instance=instance,
+            raise_on_error=False,
+        )
+        return RunOutcome(result.run_id, result.success, [_told(event) for event in _failed_steps(result)])
+
+
+def _failed_steps(result: dg.ExecuteInProcessResult) -> list[dg.DagsterEvent]:
+    return [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
+
+
+def _told(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return data.user_failure_data.description
+    # Not one of our errors: the type and the message of the cause, the traceback is in the event log.
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return f"{event.step_key}: {error.message.strip() if error else 'failed'}"

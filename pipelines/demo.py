@@ -1,0 +1,58 @@
+"""The demo: several simulated days through the real job, against the simulator on loopback, into a fresh warehouse.
+
+Not here: the world and its incidents (simulator/), the job (definitions.py).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.definitions import JOB_NAME, build_definitions
+from pipelines.defs.run import RunOutcome, run_job
+from pipelines.settings import Settings, isolated_settings
+from pipelines.simulator.scenario import Scenario
+from pipelines.simulator.server import serve
+from pipelines.simulator.service import DEMO_TOKEN, Service
+from pipelines.simulator.world import World
+
+REGION = "simulated"
+
+
+@dataclass(frozen=True)
+class DemoDay:
+    day: int
+    outcome: RunOutcome
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo in its own folder. `service` holds the truth of every day."""
+
+    folder: Path
+    service: Service
+    world: World
+
+    def settings(self, url: str) -> Settings:
+        """Nothing from the environment: a demo never touches a real cloud or warehouse."""
+        return isolated_settings(
+            vbs_endpoint=url,
+            vbs_region=REGION,
+            vbs_token=DEMO_TOKEN,
+            vbs_projects=",".join(self.world.projects),
+            data_dir=self.folder,
+        )
+
+    def run(self, days: int) -> Iterator[DemoDay]:
+        """Sync once per simulated day; yields after each."""
+        with serve(self.service) as url:
+            settings = self.settings(url)
+            for day in range(days):
+                self.service.day = day
+                definitions = build_definitions(lambda: settings, now=lambda day=day: self.world.moment(day))
+                home = self.folder / "dagster_home"
+                yield DemoDay(day, run_job(definitions, JOB_NAME, home, log_level="CRITICAL"))
+
+
+def make_demo(folder: Path) -> Demo:
+    world = World()
+    return Demo(folder, Service(world, scenario=Scenario.demo(world)), world)
