@@ -50,12 +50,11 @@ def _read_private_file(path: Path) -> str:
     try:
         if path.stat().st_mode & stat.S_IROTH:
             raise ConfigurationError("VBS_TOKEN_FILE can be read by everybody on this machine: chmod 600 it")
-        return path.read_text(encoding="ascii")
+        # Latin-1 takes every byte; ASCII would fail with an error that holds the whole text.
+        return path.read_text(encoding="latin-1")
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigurationError(f"VBS_TOKEN_FILE cannot be read: {reason.lower()}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"VBS_TOKEN_FILE {_TOKEN_SHAPE}") from None
 
 
 _TOKEN_SHAPE = "must hold one token: printable ASCII characters without blanks or line breaks"  # noqa: S105

@@ -47,23 +47,32 @@ def demo(days: int) -> None:
     folder = Path("data/demo") / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     with _told_plainly():
         made = make_demo(folder.absolute())
-        console.print(f"{len(made.world.projects)} projects, both directions, {days} days; everything in {folder}\n")
+        console.print(
+            f"{len(made.world.projects)} projects, both directions, {days} simulated days, one sync each.",
+            highlight=False,
+        )
         url = f"duckdb:///{(folder / 'warehouse.duckdb').absolute()}"
         for done in made.run(days):
             with reading(url) as warehouse:
-                console.print(_day_line(done.day, done.outcome.sync_id, warehouse), highlight=False)
+                line = _day_line(done.day, warehouse, done.outcome.sync_id)
+            console.print("\n    ".join([line, *done.outcome.failures]), highlight=False, markup=False, soft_wrap=True)
         with reading(url) as warehouse:
             _print_demo(console, warehouse)
-    console.print(f"\nThe warehouse: {folder / 'warehouse.duckdb'}. Try:\n", highlight=False)
+    console.print(f"The warehouse: {folder / 'warehouse.duckdb'}. Try:\n", highlight=False)
     for query in DEMO_QUERIES:
         line = f'WAREHOUSE_URL={url} .venv/bin/backup-shares query "{query}"'
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _day_line(day: int, sync_id: str, warehouse: "Warehouse | None") -> str:
+def _day_line(day: int, warehouse: "Warehouse | None", sync_id: str) -> str:
+    if warehouse is None:
+        return f"day {day}: nothing was published"
     rows = _listing_status(warehouse, sync_id)
     proven = sum(row["is_proven"] for row in rows)
-    counts = ", ".join(f"{sum(row[name] for row in rows)} {name}" for name in ("granted", "changed", "withdrawn"))
+    today = warehouse.query(_report("changes_per_day")).to_pylist()[-1]
+    if today["change_date"] != rows[0]["observed_at"].date():
+        return f"day {day}: {proven} of {len(rows)} listings proven; nothing changed"
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in today.items() if name != "change_date")
     return f"day {day}: {proven} of {len(rows)} listings proven; {counts}"
 
 
@@ -73,12 +82,9 @@ def _print_demo(console: "Console", warehouse: "Warehouse | None") -> None:
     if warehouse is None:
         raise ConfigurationError("the demo published nothing")
     console.print()
-    for name, title in (
-        ("all_listings", "What was observed, and with which proof"),
-        ("current_shares", "Shares now"),
-        ("changes_per_day", "What changed per day"),
-    ):
-        print_table(console, warehouse.query(_report(name)), title)
+    print_table(console, warehouse.query(_report("all_listings")), "What was observed, and with which proof")
+    print_table(console, warehouse.query(_report("current_shares")), "Shares now, the newest first", most=20)
+    print_table(console, warehouse.query(_report("changes_per_day")), "What changed per day")
 
 
 @main.command()

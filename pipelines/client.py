@@ -41,6 +41,8 @@ Transport = httpx.BaseTransport
 MAX_BODY_BYTES = 32 * 2**20
 """Decoded bytes of one answer; a page of 1000 shares is about 1.3 MB."""
 MAX_RETRY_AFTER = 120.0
+MAX_COUNT = 2**63 - 1
+"""What a column of the warehouse can hold."""
 SHARING_PATH = "/v2/{project_id}/os-vendor-backup-sharing/{operation}"
 
 _ATTEMPTS = {429: 5, 409: 2, 200: 2}
@@ -125,7 +127,7 @@ class ShareClient:
                 return None
             raise
         count = document.get("count") if isinstance(document, dict) else None
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_COUNT:
             raise MalformedResponseError(f"the count of {listing} is not a whole number")
         return count
 
@@ -160,7 +162,7 @@ class ShareClient:
         try:
             with self._http.stream("GET", self._endpoint + path, params=query, headers=headers) as response:
                 answer = _Answer(response.status_code, response.headers, self._read(response))
-        except httpx.TransportError as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             raise _transport_error(error, self._endpoint) from None
         if answer.status != 200:
             raise _api_error(answer, self._now())
@@ -246,11 +248,11 @@ def _failure(state: tenacity.RetryCallState) -> TransientApiError:
     return error
 
 
-def _transport_error(error: httpx.TransportError, endpoint: str) -> ApiError:
+def _transport_error(error: httpx.RequestError | httpx.InvalidURL, endpoint: str) -> ApiError:
     # The text of some httpx errors quotes what was sent; the type says enough.
     host = urlsplit(endpoint).netloc
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.InvalidURL):
         return PermanentApiError(f"the request to {host} could not be made: {kind}")
     return TransientApiError(f"no answer from {host}: {kind}; check VBS_ENDPOINT and the network")
 
@@ -262,8 +264,7 @@ def _api_error(answer: _Answer, now: datetime) -> ApiError:
     if answer.request_id:
         parts.append(f"request {answer.request_id}")
     if 300 <= status < 400:
-        target = urlsplit(answer.headers.get("location", "")).netloc
-        parts.append(f"a redirect to {printable(target, 80) or 'nowhere'} was not followed")
+        parts.append(f"a redirect to {_host_of(answer.headers.get('location', ''))} was not followed")
     parts.append(_ADVICE.get(status, ""))
     message = "; ".join(part for part in parts if part)
     if status in _TRANSIENT:
@@ -271,6 +272,13 @@ def _api_error(answer: _Answer, now: datetime) -> ApiError:
         return TransientApiError(message, status=status, code=code, retry_after=pause)
     kind = CredentialError if status == 401 else PermanentApiError
     return kind(message, status=status, code=code)
+
+
+def _host_of(location: str) -> str:
+    try:
+        return printable(urlsplit(location).netloc, 80) or "nowhere"
+    except ValueError:
+        return "an unreadable address"
 
 
 def _json_or_none(body: bytes) -> Any:
@@ -290,7 +298,9 @@ def _service_error(document: Any) -> tuple[str, str] | None:
     text = next((body[key] for key in ("message", "error_msg", "errorMsg") if key in body), None)
     if code is None and text is None:
         return None
-    return printable(str(code or ""), 60), printable(str(text or ""))
+    # Anything but text and numbers is left out: what is nested deep enough cannot even be written as text.
+    code, text = (str(value) if isinstance(value, str | int | float) else "" for value in (code, text))
+    return printable(code, 60), printable(text)
 
 
 def _retry_after(value: str | None, now: datetime) -> float | None:
@@ -301,5 +311,5 @@ def _retry_after(value: str | None, now: datetime) -> float | None:
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -5,6 +5,7 @@ Not here: the world and its incidents (simulator/), the job (definitions.py).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipelines.definitions import JOB_NAME, build_definitions
@@ -26,11 +27,12 @@ class DemoDay:
 
 @dataclass(frozen=True)
 class Demo:
-    """A demo in its own folder. `service` holds the truth of every day."""
+    """A demo in its own folder. `world` and `scenario` are the truth of every day."""
 
     folder: Path
-    service: Service
     world: World
+    scenario: Scenario
+    service: Service
 
     def settings(self, url: str) -> Settings:
         """Nothing from the environment: a demo never touches a real cloud or warehouse."""
@@ -48,11 +50,12 @@ class Demo:
             settings = self.settings(url)
             for day in range(days):
                 self.service.day = day
-                definitions = build_definitions(lambda: settings, now=lambda day=day: self.world.moment(day))
+                definitions = build_definitions(lambda: settings, now=partial(self.world.moment, day))
                 home = self.folder / "dagster_home"
                 yield DemoDay(day, run_job(definitions, JOB_NAME, home, log_level="CRITICAL"))
 
 
 def make_demo(folder: Path) -> Demo:
     world = World()
-    return Demo(folder, Service(world, scenario=Scenario.demo(world)), world)
+    scenario = Scenario.demo(world)
+    return Demo(folder, world, scenario, Service(world, scenario=scenario))

@@ -10,10 +10,11 @@ import io
 import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,16 +25,38 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 """A spreadsheet takes text that begins so for a formula; the full-width forms included."""
 
 
-def print_table(console: Console, answer: pa.Table, title: str = "") -> None:
-    """The rows as a table; text that does not fit is cut, control characters are shown as escapes."""
+def print_table(console: Console, answer: pa.Table, title: str = "", most: int | None = None) -> None:
+    """The rows, `most` of them, as a table; what does not fit is cut, control characters are shown as escapes.
+
+    Where the terminal is narrow the long columns give way first.
+    """
+    rows = [[printable(_text(value)) for value in row] for row in rows_of(answer.slice(0, most))]
     table = Table(title=title or None, title_justify="left", header_style="bold")
-    for field in answer.schema:
+    widths = _widths([answer.column_names, *rows], console.width)
+    for field, width in zip(answer.schema, widths, strict=True):
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        table.add_column(field.name, justify="right" if number else "left", overflow="ellipsis", no_wrap=True)
-    for row in rows_of(answer):
-        table.add_row(*(Text(printable(_text(value))) for value in row))
+        justify: Literal["left", "right"] = "right" if number else "left"
+        table.add_column(field.name, justify=justify, overflow="ellipsis", no_wrap=True, width=width)
+    for row in rows:
+        table.add_row(*map(Text, row))
     console.print(table)
-    console.print(f"{answer.num_rows} {'row' if answer.num_rows == 1 else 'rows'}", style="dim")
+    shown = f"{len(rows)} of " if len(rows) < answer.num_rows else ""
+    plural = "row" if answer.num_rows == 1 else "rows"
+    console.print(f"{shown}{answer.num_rows} {plural}\n", style="dim", highlight=False)
+
+
+def _widths(lines: list[list[str]], terminal: int) -> list[int]:
+    """Cells per column: what it needs, or the largest common limit with which the table fits the terminal."""
+    needed = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    room = terminal - 3 * len(needed) - 1
+    limit = max(needed, default=0)
+    while limit > NARROWEST and sum(min(width, limit) for width in needed) > room:
+        limit -= 1
+    return [min(width, limit) for width in needed]
+
+
+NARROWEST = 4
+"""Cells that a column keeps however narrow the terminal is."""
 
 
 def rows_of(answer: pa.Table) -> list[Sequence[Any]]:

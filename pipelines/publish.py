@@ -124,6 +124,9 @@ def _try_lock(lock: Any) -> bool:
 
 
 def _publish(aside: Path, published: Path) -> None:
+    if _log_of(aside).exists():
+        # DuckDB folds its log into the file when the last connection closes; what is in the log would be lost.
+        raise WarehouseError(f"cannot publish {published}: the copy was not closed whole (disk full?)")
     with aside.open("rb+") as file:
         os.fsync(file.fileno())
     if published.exists():
@@ -136,5 +139,9 @@ def _publish(aside: Path, published: Path) -> None:
 
 
 def _discard(aside: Path) -> None:
-    for leftover in (aside, aside.with_name(f"{aside.name}.wal")):
+    for leftover in (aside, _log_of(aside)):
         leftover.unlink(missing_ok=True)
+
+
+def _log_of(aside: Path) -> Path:
+    return aside.with_name(f"{aside.name}.wal")

@@ -7,6 +7,7 @@ Not here: tables (normalize.py). Nothing is repaired by guess: `"1"` is not 1 an
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ FIRST_MICROSECOND = -62135596800000000
 
 _METADATA_PREFIX = "shared[].backup.service_metadata."
 _TIME = re.compile(
-    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?",
+    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,6})?(Z|[+-]\d\d:[0-5]\d)?",
     re.ASCII,
 )
 
@@ -85,14 +86,15 @@ def read_one_by_one(body: bytes) -> tuple[list[dict[str, Any]], list[dict[str, A
     for position, raw in enumerate(_split(body.decode("utf-8"))):
         try:
             good.append(read_record(raw))
-        except ValueError as error:
-            bad.append({"position": position, **_ids_of(raw), "reason": str(error), "raw_json": _storable(raw)})
+        except (ValueError, RecursionError) as error:
+            reason = str(error) if isinstance(error, ValueError) else "the record is nested too deep"
+            bad.append({"position": position, **_ids_of(raw), "reason": reason, "raw_json": _storable(raw)})
     return good, bad
 
 
 def read_record(raw: str) -> dict[str, Any]:
     """One record of JSON text, flat (FLAT_SCHEMA); raises ValueError with what is wrong with it."""
-    record = json.loads(raw, object_pairs_hook=_no_key_twice, parse_int=_whole_number, parse_constant=_no_constant)
+    record = json.loads(raw, object_pairs_hook=_object, parse_int=_whole_number, parse_constant=_no_constant)
     if not isinstance(record, dict):
         raise ValueError(f"the record is {_kind(record)} where an object was expected")
     backup = record.get("backup")
@@ -172,27 +174,37 @@ _READERS = {
 }
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def _storable(text: str) -> str:
     """Text that every engine can store: NUL and lone surrogates are replaced by the signs that stand for them."""
-    return text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\0", "\N{SYMBOL FOR NULL}"))
+
+
+_TWICE = object()
+"""Stands for the value of a key that an object has twice: it can be read as nothing."""
 
 
 def _kind(value: Any) -> str:
+    if value is None or value is _TWICE:
+        return "given twice" if value is _TWICE else "null"
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
-    return f"{printable(json.dumps(value), 30)}, {names[type(value)]}" if value is not None else "null"
+    return f"{printable(json.dumps(value, default=_kind), 30)}, {names[type(value)]}"
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("the record has a key twice")
+        # Only harmful where the key is read: like the typed reader, this one ignores what it does not know.
+        counts = Counter(key for key, _ in pairs)
+        found.update((key, _TWICE) for key, count in counts.items() if count > 1)
     return found
 
 
 def _whole_number(digits: str) -> int:
-    if len(digits) > 20:
-        raise ValueError("the record holds a number beyond 64 bits")
-    return int(digits)
+    # Python refuses thousands of digits; 21 are as far beyond 64 bits as all of them.
+    return int(digits[:21])
 
 
 def _no_constant(name: str) -> None:
@@ -201,23 +213,32 @@ def _no_constant(name: str) -> None:
 
 def _split(text: str) -> Iterator[str]:
     """The JSON texts of the records, as received. The page was checked when it was received (client.py)."""
-    plain = json.JSONDecoder(parse_int=str)
     position = _skip(text, 0, "{")
+    start = 0
     while text[position] != "}":
-        key, position = plain.raw_decode(text, position)
-        position = _skip(text, position, ":")
-        end = plain.raw_decode(text, position)[1]
+        end = _end_of_value(text, position)
+        key, position = json.loads(text[position:end]), _skip(text, end, ":")
         if key == "shared":
-            yield from _elements(text, position, plain)
-        position = _skip(text, end, ",")
-
-
-def _elements(text: str, position: int, plain: json.JSONDecoder) -> Iterator[str]:
-    position = _skip(text, position, "[")
+            start = position  # the last one counts, as it did for the client
+        position = _skip(text, _end_of_value(text, position), ",")
+    position = _skip(text, start, "[")
     while text[position] != "]":
-        end = plain.raw_decode(text, position)[1]
+        end = _end_of_value(text, position)
         yield text[position:end]
         position = _skip(text, end, ",")
+
+
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]|[^\s,:"\[\]{}]+', re.DOTALL)
+
+
+def _end_of_value(text: str, position: int) -> int:
+    # Not with a JSON reader: it would go down with one record that is nested too deep.
+    depth = 0
+    for token in _TOKEN.finditer(text, position):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token.group(), 0)
+        if depth == 0:
+            return token.end()
+    return len(text)
 
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
@@ -233,20 +254,14 @@ def _skip(text: str, position: int, sign: str) -> int:
 
 def _ids_of(raw: str) -> dict[str, str | None]:
     """The ids of a rejected record, as far as they can be read beyond doubt."""
-    names = {"share_id": "id", "backup_id": "backup_id"}
-    pairs: list[tuple[str, Any]] = []
-
-    def note(found: list[tuple[str, Any]]) -> None:
-        pairs[:] = found
-
     try:
-        json.loads(raw, object_pairs_hook=note, parse_int=str)
-    except ValueError:
-        return dict.fromkeys(names)
-    # The outermost object is read last, so `pairs` holds its pairs, doubled keys included.
+        # Objects as tuples of pairs: doubled keys stay visible, and a list is something else.
+        pairs = json.loads(raw, object_pairs_hook=tuple, parse_int=str)
+    except (ValueError, RecursionError):
+        pairs = ()
     ids: dict[str, str | None] = {}
-    for column, key in names.items():
-        found = [value for name, value in pairs if name == key]
+    for column, key in {"share_id": "id", "backup_id": "backup_id"}.items():
+        found = [value for name, value in pairs if name == key] if isinstance(pairs, tuple) else []
         sound = len(found) == 1 and isinstance(found[0], str) and re.fullmatch(OBJECT_ID, found[0])
         ids[column] = found[0] if sound else None
     return ids
@@ -297,10 +312,12 @@ def _json_object(text: str | None) -> dict[str, Any] | None:
 def _lenient(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
     if pa.types.is_boolean(kind):
         return pa.array([value if isinstance(value, bool) else None for value in values], kind)
-    return pa.array([value if type(value) is int else _number_in(value) for value in values], kind)
+    return pa.array([_number_in(value) for value in values], kind)
 
 
 def _number_in(value: Any) -> int | None:
+    if type(value) is int:
+        return value if -(2**63) <= value < 2**63 else None
     digits = value.strip() if isinstance(value, str) else ""
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS else None
 

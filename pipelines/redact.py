@@ -3,75 +3,76 @@ r"""Key material never leaves this function: `blank_key_material` empties every 
 `service_metadata` is JSON inside a JSON string and may carry `VK`, the key of an encrypted volume (api-facts 4.5).
 The bytes of a page are kept for ever, so the value is emptied before they touch the disk; all other bytes stay.
 The quick way: if every "VK" in the page is followed by an empty value there is nothing to do, and nearly all others
-have the one plain spelling. Only when something else is found is the page read token by token.
-Not here: which parsed keys of the metadata become columns (normalize.py).
+have the one plain spelling. Only when something else is found is the page read token by token, and so is all JSON
+inside its strings, however deep. Text that names such a key and is not JSON is withheld.
+Not here: which parsed keys of the metadata become columns (records.py).
 """
 
 import json
 import re
 
+import orjson
+
 _FILLED = re.compile(rb'VK(?!\\":\s*\\"\\")')
 """The two letters, and not followed by an empty value as it stands inside an escaped JSON string."""
-_PLAIN_VALUE = re.compile(rb'(VK\\":\s*\\")[^"\\]+(\\")')
-_ESCAPED_ASCII = re.compile(rb"\\u00[2-7]", re.IGNORECASE)
-"""A letter written as an escape could spell VK without the two letters standing there."""
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_SCALAR_AFTER = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*"|[^\s,\]}\[{]+|[\[{])', re.DOTALL)
-_KEY = r"(?:V|\\+u0056)(?:K|\\+u004b)"
-_INNER_VALUE = re.compile(rf'("{_KEY}"\s*:\s*)(?:"(?:[^"\\]|\\.)*"|[^\s,\]}}\[{{"\\]+)', re.DOTALL | re.IGNORECASE)
-_INNER_KEY = re.compile(rf'{_KEY}\\*"\s*:', re.IGNORECASE)
-_INNER_DONE = re.compile(rf'"{_KEY}"\s*:\s*""', re.IGNORECASE)
-_WITHHELD = b'"[withheld: unreadable text with key material]"'
+_PLAIN_VALUE = re.compile(rb'(\\"VK\\":\s*\\")[^"\\]+(\\")')
+_ESCAPED = re.compile(r"\\u00[2-7]")
+"""A character written as an escape could spell VK, at any depth, without the two letters standing there."""
+_ESCAPED_BYTES = re.compile(_ESCAPED.pattern.encode())
+_TEXT = r'"(?:[^"\\]++|\\.)*+"'
+_STRING = re.compile(_TEXT, re.DOTALL)
+_VALUE_AFTER = re.compile(rf"(\s*:\s*)({_TEXT}|[\[{{]|[^\s,\]}}]+)", re.DOTALL)
+_BRACKET = re.compile(rf"{_TEXT}|[\[{{]|[\]}}]", re.DOTALL)
+_BLANKS = r"(?:\s|\\+[nrt]|\\+u00(?:20|0[9aAdD]))*"
+_NAMED = re.compile(rf'(?!VK":\s*"")(?:V|u0056)(?:K|u004[bB])\\*(?:"|u0022){_BLANKS}\\*(?::|u003[aA])')
+"""What could be the key, in text that is not JSON: better too much than too little."""
+_WITHHELD = '"[withheld: unreadable text with key material]"'
 
 
 def blank_key_material(body: bytes) -> bytes:
-    """`body`, a page of JSON, with the value of every `VK` emptied, also inside JSON that stands in a string."""
+    """`body`, a page that is JSON, with the value of every `VK` emptied, also inside JSON that stands in a string."""
     if _FILLED.search(body):
         body = _PLAIN_VALUE.sub(rb"\1\2", body)
-        if _FILLED.search(body):
-            return _blank_token_by_token(body)
-    if b"\\u00" in body and _ESCAPED_ASCII.search(body):
-        return _blank_token_by_token(body)
+    if _FILLED.search(body) or _ESCAPED_BYTES.search(body):
+        return _blank_json(body.decode()).encode()
     return body
 
 
-def _blank_token_by_token(body: bytes) -> bytes:
+def _blank_json(text: str) -> str:
     # Outside of strings JSON has no quotes, so matching strings from the start never loses step.
-    pieces: list[bytes] = []
+    pieces: list[str] = []
     position = 0
-    while found := _STRING.search(body, position):
-        pieces.append(body[position : found.start()])
+    while found := _STRING.search(text, position):
+        pieces.append(text[position : found.start()])
         literal, position = found.group(), found.end()
-        value = _SCALAR_AFTER.match(body, position)
-        if value and _text_of(literal) == "VK":
-            pieces.append(literal + b': ""')
-            position = value.end() if value.group(1) not in (b"[", b"{") else _end_of_container(body, value.end())
+        value = _VALUE_AFTER.match(text, position)
+        if value and json.loads(literal) == "VK":
+            pieces.append(f'{literal}{value.group(1)}""')
+            position = value.end() if value.group(2) not in ("[", "{") else _end_of_container(text, value.end())
         else:
             pieces.append(_blank_inside(literal))
-    pieces.append(body[position:])
-    return b"".join(pieces)
+    pieces.append(text[position:])
+    return "".join(pieces)
 
 
-def _end_of_container(body: bytes, position: int) -> int:
+def _end_of_container(text: str, position: int) -> int:
     depth = 1
-    for token in re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL).finditer(body, position):
-        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token.group(), 0)
+    for token in _BRACKET.finditer(text, position):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token.group(), 0)
         if depth == 0:
             return token.end()
-    return len(body)
+    return len(text)
 
 
-def _text_of(literal: bytes) -> str:
+def _blank_inside(literal: str) -> str:
+    """A string literal with the key material inside its text emptied; the same literal unless there is some."""
+    if "VK" not in literal and not _ESCAPED.search(literal):
+        return literal
+    text = json.loads(literal)
     try:
-        return str(json.loads(literal))
-    except ValueError:
-        return ""
-
-
-def _blank_inside(literal: bytes) -> bytes:
-    r"""A string literal with the key material inside its text emptied; untouched bytes unless there is some."""
-    text = _text_of(literal)
-    blanked = _INNER_VALUE.sub(r'\1""', text)
-    if len(_INNER_KEY.findall(blanked)) != len(_INNER_DONE.findall(blanked)):
-        return _WITHHELD
-    return literal if blanked == text else json.dumps(blanked).encode()
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        suspicious = _NAMED.search(text) or ("{" in text and _ESCAPED.search(text))
+        return _WITHHELD if suspicious else literal
+    blanked = _blank_json(text)
+    return literal if blanked == text else json.dumps(blanked)

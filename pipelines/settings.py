@@ -116,6 +116,7 @@ class Settings(BaseSettings):
 
 
 _ENDPOINT_SHAPE = "give the base URL of the service, such as https://vbs.eu-de.example.com"
+_HOST_AND_PORT = re.compile(r"([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
 
 
 def _checked_endpoint(url: str) -> str:
@@ -124,16 +125,17 @@ def _checked_endpoint(url: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise ConfigurationError(f"VBS_ENDPOINT is not a URL: {_ENDPOINT_SHAPE}") from None
-    if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable():
-        raise ConfigurationError(f"VBS_ENDPOINT is not an http(s) URL: {_ENDPOINT_SHAPE}")
-    if parts.username or parts.password or parts.query or parts.fragment or " " in url:
+    if "@" in parts.netloc or parts.query or parts.fragment:
         raise ConfigurationError(f"VBS_ENDPOINT has more than scheme, host and path: {_ENDPOINT_SHAPE}")
+    is_plain = url.isascii() and url.isprintable() and " " not in url and _HOST_AND_PORT.fullmatch(parts.netloc)
+    if parts.scheme not in ("http", "https") or not is_plain:
+        raise ConfigurationError(f"VBS_ENDPOINT is not an http(s) URL: {_ENDPOINT_SHAPE}")
     if parts.scheme == "http" and host not in LOOPBACK_HOSTS:
         raise ConfigurationError(
             "VBS_ENDPOINT begins with http:// and would send the token in the clear: use https:// "
             "(http is taken for loopback only)"
         )
-    path = parts.path.rstrip("/").removesuffix("/v2")
+    path = parts.path.rstrip("/").removesuffix("/v2").rstrip("/")
     if any(re.fullmatch(PROJECT_ID, segment) for segment in path.split("/")):
         raise ConfigurationError("VBS_ENDPOINT ends in a project id: give it without the project")
     return f"{parts.scheme}://{parts.netloc}{path}"
@@ -146,7 +148,11 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigurationError(f"{name} is not usable: {first['msg'].lower()}") from None
+        text = f"{name} is not usable: {first['msg'][0].lower()}{first['msg'][1:]}"
+    except UnicodeDecodeError:
+        text = ".env is not UTF-8 text: write it again"
+    # Not within the handler: an error that hangs on this one would hold the bytes of the file, a token among them.
+    raise ConfigurationError(text)
 
 
 class _IsolatedSettings(Settings):
@@ -155,9 +161,10 @@ class _IsolatedSettings(Settings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
-        init_settings: Any,
-        **_: Any,  # noqa: ARG003 - pydantic's signature
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 from sqlalchemy import Connection, Engine, Table, column, func, insert, select
@@ -66,11 +67,9 @@ class Warehouse:
     def ledger(self) -> Ledger:
         key = (observations.c.region, observations.c.project_id, observations.c.direction)
         with self._transaction() as connection:
-            ids = connection.execute(select(observations.c.observation_id)).scalars()
-            last = connection.execute(select(*key, func.max(observations.c.observed_at)).group_by(*key))
-            return Ledger(
-                frozenset(ids), {Listing(region, project, way): at for region, project, way, at in last.tuples()}
-            )
+            ids = connection.execute(select(observations.c.observation_id)).scalars().all()
+            last = connection.execute(select(*key, func.max(observations.c.observed_at)).group_by(*key)).all()
+            return Ledger(frozenset(ids), {Listing(region, project, way): at for region, project, way, at in last})
 
     def record(self, observation: Observation, file: LandedFile, sha256: str, normalized: Normalized) -> None:
         """Record an observation exactly once: the versions it opens and closes, its rejects, its ledger row.
@@ -97,16 +96,19 @@ class Warehouse:
     def query(self, sql: str, **parameters: Any) -> pa.Table:
         """The answer to a question, as Arrow. `parameters` are bound to $name."""
         with self._transaction() as connection:
-            answer = connection.connection.driver_connection.execute(sql, parameters or None)  # type: ignore[union-attr]
-            table: pa.Table = answer.to_arrow_table()
-            return table
+            raw: Any = connection.connection.driver_connection
+            relation = raw.sql(sql, params=parameters or None)
+            if relation is None:
+                raise WarehouseError("that statement has no answer: ask with SELECT")
+            answer: pa.Table = relation.to_arrow_table()
+            return answer
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, duckdb.Error) as error:
             raise WarehouseError(f"the warehouse refused: {_first_line(error)}") from None
 
     def close(self) -> None:
@@ -118,7 +120,7 @@ def view_queries() -> dict[str, str]:
     return {path.stem: path.read_text(encoding="utf-8") for path in sql_folder("views").glob("*.sql")}
 
 
-def _first_line(error: SQLAlchemyError) -> str:
+def _first_line(error: Exception) -> str:
     return printable(str(getattr(error, "orig", None) or error).split("\n", 1)[0], 300)
 
 

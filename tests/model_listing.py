@@ -4,7 +4,10 @@ It knows nothing of walk.py but the shape of a row. Not here: HTTP (fakes.py), t
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
+from hashlib import sha256
+from itertools import groupby
 from typing import NamedTuple
 
 from pipelines.walk import Row
@@ -19,7 +22,11 @@ class Change(NamedTuple):
 
 
 class ModelListing:
-    """An honest service: a fixed total order, pages of at most `clamp` rows, a right count."""
+    """An honest service: a fixed total order, pages of at most `clamp` rows, a right count.
+
+    By share id, backups are as unrelated to the order as in life (or `aligned` with it). By backup id, ties are
+    redrawn for every request, and every second new row is one more share of a backup that is there.
+    """
 
     def __init__(
         self,
@@ -28,54 +35,55 @@ class ModelListing:
         *,
         clamp: int = 1000,
         by_backup: bool = False,
+        aligned: bool = False,
         shares_per_backup: int = 1,
         seed: int = 0,
     ) -> None:
-        self.clamp, self.by_backup, self.random = clamp, by_backup, random.Random(seed)
-        self.shares_per_backup = shares_per_backup
-        self.changes = sorted(changes)
-        self.requests = 0
-        # Ids are spread out, so that any number of rows can be inserted anywhere.
-        self.rows = [self._row((position + 1) * 2.0**20) for position in range(size)]
-        self.always_alive = {row.share_id for row in self.rows}
+        self.clamp, self.by_backup, self.aligned, self.random = clamp, by_backup, aligned, random.Random(seed)
+        self.changes = sorted(changes, key=lambda change: change.before)
+        self.requests = self.serial = 0
+        self.rows: list[Row] = []
+        self.places: list[float] = []
+        self.creation: dict[str | None, float] = {}
+        for position in range(size):
+            self._put(position, float(position // shares_per_backup + 1))
+            self.creation[self.rows[-1].share_id] = -self.random.random()
+        self.always_alive = set(self.state())
         self.ever_alive = set(self.always_alive)
-        self.states: list[frozenset[str | None]] = [self.state()]
-
-    def _row(self, place: float) -> Row:
-        backup = int(place / 2.0**20 / self.shares_per_backup) if self.shares_per_backup > 1 else place
-        share = self.random.random() if self.by_backup else place
-        return Row(f"share {share:030.8f}", f"backup {backup:030.8f}")
+        self.states = [self.state()]
 
     def state(self) -> frozenset[str | None]:
         return frozenset(row.share_id for row in self.rows)
 
     def apply(self, change: Change) -> None:
         if change.insert:
-            self._insert(change.rank % (len(self.rows) + 1))
+            rank = change.rank % (len(self.rows) + 1)
+            self._put(rank, self._place_for(rank))
         elif self.rows:
-            self.always_alive.discard(self.rows.pop(change.rank % len(self.rows)).share_id)
+            rank = change.rank % len(self.rows)
+            self.always_alive.discard(self.rows.pop(rank).share_id)
+            self.places.pop(rank)
         self.states.append(self.state())
+        self.ever_alive |= self.states[-1]
 
-    def _insert(self, rank: int) -> None:
-        self.inserted = getattr(self, "inserted", 0) + 1
-        low = self._place(self.rows[rank - 1]) if rank else 0.0
-        high = self._place(self.rows[rank]) if rank < len(self.rows) else low + 2.0**21
-        place = (low + high) / 2
-        row = Row(f"share {place:030.8f}", f"backup {place:030.8f}")
+    def _place_for(self, rank: int) -> float:
+        low = self.places[rank - 1] if rank else 0.0
+        high = self.places[rank] if rank < len(self.places) else low + 2
+        if self.by_backup and rank and self.serial % 2:
+            return low
+        return (low + high) / 2
+
+    def _put(self, rank: int, place: float) -> None:
+        self.serial += 1  # in every id, so that no id comes twice
+        key = f"{place:036.30f} {self.serial:06d}"
+        share, backup = key, key if self.aligned else _scrambled(key)
         if self.by_backup:
-            # A new share of a backup that is there: anywhere among its ties.
-            near = self.rows[min(rank, len(self.rows) - 1)] if self.rows else row
-            row = Row(f"share new {self.inserted:06d} {self.random.random():.8f}", near.backup_id)
-        self.rows.insert(rank, row)
-        if self.by_backup:
-            self.rows.sort(key=lambda each: each.backup_id or "")
-        self.ever_alive.add(row.share_id)
+            share, backup = _scrambled(key), f"{place:036.30f}"
+        self.rows.insert(rank, Row(f"share {share}", f"backup {backup}"))
+        self.places.insert(rank, place)
+        self.creation[self.rows[rank].share_id] = self.serial
 
-    @staticmethod
-    def _place(row: Row) -> float:
-        return float((row.backup_id or "").removeprefix("backup "))
-
-    def _tick(self) -> None:
+    def tick(self) -> None:
         while self.changes and self.changes[0].before <= self.requests:
             self.apply(self.changes.pop(0))
         self.requests += 1
@@ -83,19 +91,24 @@ class ModelListing:
     def ordered(self) -> list[Row]:
         if not self.by_backup:
             return self.rows
-        # Ties are redrawn for every request.
         return sorted(self.rows, key=lambda row: (row.backup_id, self.random.random()))
 
     def fetch(self, offset: int, limit: int, *, descending: bool = False) -> Sequence[Row]:
-        self._tick()
+        self.tick()
         rows = self.ordered()
-        if descending:
-            rows = rows[::-1]
+        return self.cut(rows[::-1] if descending else rows, offset, limit)
+
+    def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
         return rows[offset : offset + min(limit, self.clamp)]
 
     def count(self) -> int | None:
-        self._tick()
+        self.tick()
         return len(self.rows)
+
+
+@cache
+def _scrambled(key: str) -> str:
+    return sha256(key.encode()).hexdigest()[:12]
 
 
 def random_changes(seed: int, rate: float, requests: int) -> list[Change]:
@@ -108,4 +121,301 @@ def random_changes(seed: int, rate: float, requests: int) -> list[Change]:
     return found
 
 
-Twist = Callable[[ModelListing], ModelListing]
+# --- the same for enumerations: a few rows, as fast as can be -------------------------------------------------------
+
+
+class TinyListing:
+    """An honest listing of a few rows; the changes come in order. Keys are numbers with four digits."""
+
+    def __init__(
+        self, size: int, changes: Sequence[Change], *, clamp: int, order: str = "share", seed: object = 0
+    ) -> None:
+        self.clamp, self.order, self.changes = clamp, order, changes
+        self.requests = self.done = 0
+        self.rows = list(_first_rows(size, order))
+        self.ties = random.Random(repr(seed)) if order == "ties" else None
+        self.always_alive = {row.share_id for row in self.rows}
+        self.next_before = changes[0].before if changes else 10**9
+        self.past: list[frozenset[str | None]] = []
+
+    def _change(self) -> None:
+        self.past.append(frozenset(row.share_id for row in self.rows))
+        _, insert, rank = self.changes[self.done]
+        self.done += 1
+        if insert:
+            self.rows.insert(rank, self._new_row(rank))
+        else:
+            self.always_alive.discard(self.rows.pop(rank).share_id)
+        self.next_before = self.changes[self.done].before if self.done < len(self.changes) else 10**9
+
+    def _new_row(self, rank: int) -> Row:
+        column = 0 if self.order != "ties" else 1
+        low = int(self.rows[rank - 1][column] or 0) if rank else 0
+        high = int(self.rows[rank][column] or 0) if rank < len(self.rows) else 9990
+        if self.order == "ties" and rank and self.done % 2:
+            return _tiny_row(low, self.done, "ties")  # one more share of the backup before
+        return _tiny_row((low + high) // 2 + self.done, self.done, self.order)
+
+    def fetch(self, offset: int, limit: int, *, descending: bool = False) -> Sequence[Row]:
+        while self.next_before <= self.requests:
+            self._change()
+        self.requests += 1
+        rows = self.rows
+        if self.ties is not None:
+            rows = _with_ties_redrawn(rows, self.ties)
+        if descending:
+            rows = rows[::-1]
+        return rows[offset : offset + min(limit, self.clamp)]
+
+    def count(self) -> int | None:
+        while self.next_before <= self.requests:
+            self._change()
+        self.requests += 1
+        return len(self.rows)
+
+    @property
+    def states(self) -> list[frozenset[str | None]]:
+        return [*self.past, frozenset(row.share_id for row in self.rows)]
+
+
+@cache
+def _first_rows(size: int, order: str) -> tuple[Row, ...]:
+    if order == "ties":
+        return tuple(_tiny_row(1000 * (rank // 2 + 1), 9 - rank, order) for rank in range(size))
+    return tuple(_tiny_row(1000 * (rank + 1), 0, order) for rank in range(size))
+
+
+@cache
+def _tiny_row(place: int, serial: int, order: str) -> Row:
+    scrambled = place * 7919 % 10007
+    if order == "ties":
+        return Row(f"{(scrambled + 3557 * serial) % 9973:04d}{serial}", f"{place:04d}")
+    return Row(f"{place:04d}", f"{place:04d}" if order == "aligned" else f"{scrambled:05d}")
+
+
+def _with_ties_redrawn(rows: list[Row], rng: random.Random) -> list[Row]:
+    groups = [list(group) for _, group in groupby(rows, key=lambda row: row.backup_id)]
+    for group in groups:
+        if len(group) > 1:
+            rng.shuffle(group)
+    return [row for group in groups for row in group]
+
+
+# --- services that misbehave ---------------------------------------------------------------------------------------
+
+
+class ClampsTo40(ModelListing):
+    def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
+        return rows[offset : offset + min(limit, 40)]
+
+
+class ClampsTo1(ModelListing):
+    def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
+        return rows[offset : offset + 1]
+
+
+class IgnoresSortKey(ModelListing):
+    """A fixed order that has nothing to do with any id."""
+
+    def ordered(self) -> list[Row]:
+        return sorted(self.rows, key=lambda row: _scrambled(f"{row.share_id} elsewhere"))
+
+
+class SortsByCreation(ModelListing):
+    def ordered(self) -> list[Row]:
+        return sorted(self.rows, key=lambda row: self.creation[row.share_id])
+
+
+class SortsByMutableKey(ModelListing):
+    """With every request some row is renamed and jumps."""
+
+    def ordered(self) -> list[Row]:
+        if self.rows:
+            self.creation[self.random.choice(self.rows).share_id] = self.random.uniform(-1, 1)
+        return sorted(self.rows, key=lambda row: self.creation[row.share_id])
+
+
+class RedrawsTheOrder(ModelListing):
+    def ordered(self) -> list[Row]:
+        return self.random.sample(self.rows, len(self.rows))
+
+
+class RedrawsTies(ModelListing):
+    """Honest, but sorted by backup, ten shares each."""
+
+    def __init__(self, size: int, changes: Iterable[Change] = (), **options: object) -> None:
+        super().__init__(size, changes, by_backup=True, shares_per_backup=10, seed=int(str(options["seed"])))
+
+
+class IgnoresOffset(ModelListing):
+    def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
+        return rows[:limit]
+
+
+class RoundsOffset(ModelListing):
+    """Offsets are taken as numbers of whole pages."""
+
+    def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
+        start = offset // limit * limit
+        return rows[start : start + limit]
+
+
+class AlwaysAscending(ModelListing):
+    def fetch(self, offset: int, limit: int, *, descending: bool = False) -> Sequence[Row]:
+        return super().fetch(offset, limit)
+
+
+class AlwaysDescending(ModelListing):
+    def fetch(self, offset: int, limit: int, *, descending: bool = False) -> Sequence[Row]:
+        return super().fetch(offset, limit, descending=True)
+
+
+class NeverEnds(ModelListing):
+    """Past its end it goes on with rows that it makes up."""
+
+    def fetch(self, offset: int, limit: int, *, descending: bool = False) -> Sequence[Row]:
+        page = list(super().fetch(offset, limit, descending=descending))
+        if descending:
+            return page
+        start = max(offset, len(self.rows))
+        return page + [Row(f"share x{n:09d}", f"backup x{n:09d}") for n in range(start, start + limit - len(page))]
+
+
+class CutsPagesShort(ModelListing):
+    def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
+        return rows[offset : offset + self.random.randint(1, limit)]
+
+
+class CapsByBytes(ModelListing):
+    """The records differ in size, and a page ends where its bytes are spent."""
+
+    def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
+        page, left = [], 150 * limit
+        for row in rows[offset : offset + limit]:
+            left -= int(_scrambled(f"{row.share_id} bytes"), 16) % 400
+            if page and left < 0:
+                break
+            page.append(row)
+        return page
+
+
+class HidesFromTheList(ModelListing):
+    """About 1 % of the rows, at least one; the count includes them."""
+
+    def ordered(self) -> list[Row]:
+        first = {row.share_id for row in self.rows[:1]}
+        return [row for row in self.rows if not self.hides(row) and row.share_id not in first]
+
+    @staticmethod
+    def hides(row: Row) -> bool:
+        return int(_scrambled(f"{row.share_id} hidden"), 16) % 100 == 0
+
+
+class HidesFromListAndCount(HidesFromTheList):
+    def count(self) -> int | None:
+        self.tick()
+        return len(self.ordered())
+
+
+class CountsTooMany(ModelListing):
+    def count(self) -> int | None:
+        return (super().count() or 0) + 7
+
+
+class CountsTooFew(ModelListing):
+    def count(self) -> int | None:
+        return max(0, (super().count() or 0) - 7)
+
+
+class HasNoCount(ModelListing):
+    def count(self) -> int | None:
+        return None
+
+
+class CountsNothing(ModelListing):
+    def count(self) -> int | None:
+        self.tick()
+        return 0
+
+
+class RepeatsPages(ModelListing):
+    """Sometimes the answer before is given again."""
+
+    answer: Sequence[Row] = ()
+
+    def fetch(self, offset: int, limit: int, *, descending: bool = False) -> Sequence[Row]:
+        page = super().fetch(offset, limit, descending=descending)
+        if not self.answer or self.random.random() > 0.1:
+            self.answer = page
+        return self.answer[:limit]
+
+
+class AnswersEmptyAtTimes(ModelListing):
+    def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
+        return [] if self.random.random() < 0.1 else super().cut(rows, offset, limit)
+
+
+class SendsTooManyRows(ModelListing):
+    def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
+        return rows[offset : offset + limit + 3]
+
+
+class DropsLastRows(ModelListing):
+    def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
+        return super().cut(rows, offset, limit)[:-1]
+
+
+class DoublesRows(ModelListing):
+    def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
+        page = list(super().cut(rows, offset, limit))
+        at = self.random.randrange(len(page)) if page else 0
+        return (page[:at] + page[at : at + 1] + page[at:])[:limit]
+
+
+class WrapsAround(ModelListing):
+    def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
+        around = range(offset, offset + min(limit, len(rows)))
+        return [rows[position % len(rows)] for position in around]
+
+
+class LagsBehind(ModelListing):
+    """A page may show the list as it was up to three requests ago."""
+
+    def __init__(self, size: int, changes: Iterable[Change] = (), **options: object) -> None:
+        super().__init__(size, changes, seed=int(str(options["seed"])))
+        self.versions = [list(self.rows)]
+
+    def ordered(self) -> list[Row]:
+        self.versions = [*self.versions[-3:], list(self.rows)]
+        return self.random.choice(self.versions)
+
+
+MISBEHAVING = (
+    ClampsTo40,
+    ClampsTo1,
+    IgnoresSortKey,
+    SortsByCreation,
+    SortsByMutableKey,
+    RedrawsTheOrder,
+    RedrawsTies,
+    IgnoresOffset,
+    RoundsOffset,
+    AlwaysAscending,
+    AlwaysDescending,
+    NeverEnds,
+    CutsPagesShort,
+    CapsByBytes,
+    HidesFromTheList,
+    HidesFromListAndCount,
+    CountsTooMany,
+    CountsTooFew,
+    HasNoCount,
+    CountsNothing,
+    RepeatsPages,
+    AnswersEmptyAtTimes,
+    SendsTooManyRows,
+    DropsLastRows,
+    DoublesRows,
+    WrapsAround,
+    LagsBehind,
+)

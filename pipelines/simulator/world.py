@@ -149,11 +149,14 @@ class _Region:
             self._gone.append(record)
 
     def change(self, rng: Random, count: int, dawn: datetime, dusk: datetime) -> None:
+        """A backup changes in all shares of it; half the time the shares are marked as updated too."""
         for backup_id in rng.sample(list(self._backups), min(count, len(self._backups))):
-            backup = change_backup(rng, self._backups[backup_id], _instant(rng, dawn, dusk))
+            changed_at = _instant(rng, dawn, dusk)
+            backup = change_backup(rng, self._backups[backup_id], changed_at)
             self._backups[backup_id] = backup
+            mark = {"updated_at": stamp(changed_at)} if rng.random() < 0.5 else {}
             for share_id in self._shares_of[backup_id].values():
-                self._shares[share_id] = {**self._shares[share_id], "backup": backup}
+                self._shares[share_id] = {**self._shares[share_id], "backup": backup, **mark}
 
     def bring_back(self, rng: Random, dawn: datetime, dusk: datetime) -> bool:
         """One withdrawn share returns with its id, if there is one that can."""

@@ -2,10 +2,9 @@
 -- Grain: one row per observation.
 select
     cast(observed_at at time zone 'UTC' as date) as day,
-    project_id,
+    substr(project_id, 1, 8) as project,
     direction,
     status,
-    may_close,
     share_count as shares,
     shares_granted as granted,
     shares_changed as changed,

@@ -1,11 +1,39 @@
--- How many shares were granted, changed and withdrawn on each day?
+-- How many shares were granted, changed and withdrawn on each day, and how many shared backups changed?
 -- Grain: one row per day on which something was seen; shares of a listing's first observation are counted apart.
+with share_events as (
+    select
+        change_date,
+        count(*) filter (where is_baseline) as first_seen,
+        count(*) filter (where change_type = 'granted' and not is_baseline) as granted,
+        count(*) filter (where change_type = 'changed') as changed,
+        count(*) filter (where change_type = 'withdrawn') as withdrawn
+    from backup_share_changes
+    group by change_date
+),
+
+backup_events as (
+    select
+        cast(later.valid_from at time zone 'UTC' as date) as change_date,
+        count(distinct later.backup_id) as backups_changed
+    from backup_history as later
+    inner join backup_history as earlier
+        on
+            later.region = earlier.region
+            and later.project_id = earlier.project_id
+            and later.direction = earlier.direction
+            and later.backup_id = earlier.backup_id
+            and later.valid_from = earlier.valid_to
+    group by cast(later.valid_from at time zone 'UTC' as date)
+)
+
 select
-    change_date,
-    count(*) filter (where is_baseline) as first_seen,
-    count(*) filter (where change_type = 'granted' and not is_baseline) as granted,
-    count(*) filter (where change_type = 'changed') as changed,
-    count(*) filter (where change_type = 'withdrawn') as withdrawn
-from backup_share_changes
-group by change_date
+    coalesce(s.change_date, b.change_date) as change_date,
+    coalesce(s.first_seen, 0) as first_seen,
+    coalesce(s.granted, 0) as granted,
+    coalesce(s.changed, 0) as changed,
+    coalesce(s.withdrawn, 0) as withdrawn,
+    coalesce(b.backups_changed, 0) as backups_changed
+from share_events as s
+full outer join backup_events as b
+    on s.change_date = b.change_date
 order by change_date

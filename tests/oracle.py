@@ -1,0 +1,373 @@
+"""The dumb oracle of the history, and factories: shares as the API tells them, pages, landed observations, dumps.
+
+The oracle knows nothing of the pipeline: it is a dictionary and a loop, and slow on purpose.
+Not here: listings that change under the walk (model_listing.py), HTTP (fakes.py).
+"""
+
+import copy
+import json
+import random
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, event
+
+from pipelines.landing import LandedFile, LandingWriter, sha256
+from pipelines.normalize import Normalized, normalize_pages
+from pipelines.observation import Direction, Listing, Observation, Page, ProofStatus
+from pipelines.schema import metadata
+from pipelines.warehouse import Warehouse
+
+REGION = "eu-test-1"
+ALICE, BOB, CAROL = "a1" * 16, "b2" * 16, "c3" * 16
+OUT, IN = Listing(REGION, ALICE, Direction.OUTGOING), Listing(REGION, BOB, Direction.INCOMING)
+"""What Alice shares, and what is shared with Bob."""
+
+
+def make_id(kind: str, number: int) -> str:
+    """`make_id("5", 3)` is the third id of its kind."""
+    return str(uuid.UUID(f"{kind * 8}-0000-4000-8000-{number:012d}"))
+
+
+S1, S2, S3 = (make_id("5", number) for number in (1, 2, 3))
+B1, B2, B3 = (make_id("b", number) for number in (1, 2, 3))
+
+
+def day(number: int, hour: int = 6) -> datetime:
+    """Six in the morning of a day of March 2026, UTC."""
+    return datetime(2026, 3, number, hour, tzinfo=UTC)
+
+
+def make_backup(backup_id: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": backup_id,
+        "name": "nightly",
+        "status": "available",
+        "size": 40,
+        "volume_id": make_id("d", 1),
+        "created_at": "2026-02-01T00:00:00.000000",
+        "updated_at": None,
+        **changes,
+    }
+
+
+def make_share(share_id: str, backup_id: str, **changes: Any) -> dict[str, Any]:
+    """A share of Alice's with Bob; `backup` may be given as a whole, other names replace the share's own fields."""
+    return {
+        "id": share_id,
+        "backup_id": backup_id,
+        "from_project_id": ALICE,
+        "to_project_id": BOB,
+        "created_at": "2026-02-02T00:00:00.000000",
+        "updated_at": None,
+        "backup": make_backup(backup_id),
+        **changes,
+    }
+
+
+def make_page(*shares: dict[str, Any] | str) -> bytes:
+    """A page of shares; a string stands for the JSON text of a record that is not one."""
+    texts = [share if isinstance(share, str) else json.dumps(share) for share in shares]
+    return b'{"shared": [' + ", ".join(texts).encode("utf-8", "surrogatepass") + b"]}"
+
+
+def make_observation(at: datetime, listing: Listing = OUT, **changes: Any) -> Observation:
+    fields: dict[str, Any] = {
+        "sync_id": f"sync of {at:%m-%d %H}",
+        "listing": listing,
+        "observed_at": at,
+        "finished_at": at + timedelta(minutes=1),
+        "status": ProofStatus.EXACT,
+        "may_close": True,
+        "reason": "",
+        "error_code": "",
+        "count_before": None,
+        "count_after": None,
+        "distinct_ids": 0,
+        "pass_count": 1,
+        "page_count": 1,
+        "request_count": 1,
+    }
+    return Observation(**fields | changes)
+
+
+UNPROVEN: dict[str, Any] = {"status": ProofStatus.INCOMPLETE, "may_close": False, "reason": "rows are missing"}
+
+
+def land(root: Path, observation: Observation, *pages: bytes) -> LandedFile:
+    with LandingWriter(root, observation.listing) as writer:
+        for number, body in enumerate(pages):
+            times = (observation.observed_at, observation.observed_at)
+            writer.add(Page(number * 1000, 1000, body, *times, f"req-{number}"))
+        return writer.commit(observation)
+
+
+def make_warehouse(path: str | Path = ":memory:") -> Warehouse:
+    """A warehouse with its tables, neither copied nor published."""
+    engine = create_engine(f"duckdb:///{path}")
+    event.listen(engine, "connect", lambda connection, _: connection.execute("SET TimeZone = 'UTC'"))
+    warehouse = Warehouse(engine)
+    warehouse.migrate()
+    return warehouse
+
+
+def record(warehouse: Warehouse, observation: Observation, *pages: bytes, sha: str = "of the file") -> None:
+    """Without a landing, where a test is not about files."""
+    name = f"{observation.observation_id}.parquet"
+    file = LandedFile(Path("nowhere"), name, observation.listing, observation.observed_at, observation.observation_id)
+    warehouse.record(observation, file, sha, normalize_pages(pages, observation.excluded_ids))
+
+
+def record_landed(warehouse: Warehouse, observation: Observation, file: LandedFile, normalized: Normalized) -> None:
+    warehouse.record(observation, file, sha256(file), normalized)
+
+
+def rows(warehouse: Warehouse, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    return list(zip(*(column.to_pylist() for column in warehouse.query(sql, **parameters).columns), strict=True))
+
+
+def dump(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table in an order that only depends on the rows."""
+    return {name: rows(warehouse, f"SELECT * FROM {name} ORDER BY ALL") for name in metadata.tables}
+
+
+def histories(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
+    return {name: table for name, table in dump(warehouse).items() if name != "observations"}
+
+
+class Oracle:
+    """What one listing must look like: key -> list of [from, to, content, opened by, closed by]."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, list[list[Any]]] = {}
+        self.snapshots: dict[date, tuple[datetime, dict[str, Any]]] = {}
+
+    def observe(self, at: datetime, by: str, seen: dict[str, Any], untouchable: Iterable[str], may_close: bool) -> None:
+        for key in self.versions.keys() | seen.keys():
+            versions = self.versions.setdefault(key, [])
+            current = versions[-1] if versions and versions[-1][1] is None else None
+            if key in untouchable:
+                continue
+            if current and (seen[key] != current[2] if key in seen else may_close):
+                current[1], current[4] = at, by
+                current = None
+            if key in seen and not current:
+                versions.append([at, None, seen[key], by, None])
+        self.snapshots[at.date()] = (at, copy.deepcopy(self.current()))
+
+    def current(self) -> dict[str, Any]:
+        return {key: story[-1] for key, story in self.versions.items() if story and story[-1][1] is None}
+
+
+Clean = Callable[[Any], str]
+
+
+def shortener(names: dict[Any, str]) -> Clean:
+    """Values as a reader of a diary writes them: ids by their nicknames, days as `d4`, null as `-`."""
+
+    def short(value: Any) -> str:
+        match value:
+            case None:
+                return "-"
+            case datetime() if value.year == 9999:
+                return f"{value:%Y-%m-%d}"
+            case datetime():
+                return f"d{value.day}" if value == day(value.day) else f"d{value.day}@{value:%H}"
+            case date():
+                return f"{value:%m-%d}"
+            case _:
+                return names.get(value, str(value))
+
+    return short
+
+
+# --- generated histories ----------------------------------------------------------------------------------------------
+
+KEYS = range(6)
+CONTENTS = ("2026-02-02T00:00:00.000000", "2026-02-03T00:00:00.000000", "2026-02-04T00:00:00.000000")
+PLANS = (
+    ["observe"] * 9
+    + ["unproven", "unproven", "not closable", "rerun", "rerun", "forged", "backdated"]
+    + ["unreadable record", "unreadable share id", "unreadable backup id", "not a record"]
+)
+
+
+class Step:
+    """One thing that happens to one listing: an observation with its pages, and what must come of it."""
+
+    def __init__(self, plan: str, observation: Observation, pages: tuple[bytes, ...]) -> None:
+        self.plan, self.observation, self.pages = plan, observation, pages
+
+    def __repr__(self) -> str:
+        return f"{self.plan}: {self.observation.listing.direction} at {self.observation.observed_at:%m-%d %H}"
+
+
+class Story:
+    """A generated history of one or two listings in a region of its own, and the oracle's account of it.
+
+    `steps` is made in advance; `tell(step)` lets the oracle know that the step happened.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.region = seed, f"seed-{seed}"
+        self.random = random.Random(seed)
+        both = [Listing(self.region, ALICE, Direction.OUTGOING), Listing(self.region, BOB, Direction.INCOMING)]
+        self.listings = both[: self.random.choice((1, 2))]
+        self.shares = {listing: Oracle() for listing in self.listings}
+        self.backups = {listing: Oracle() for listing in self.listings}
+        self.ledger: list[tuple[Any, ...]] = []
+        self.rejects: list[tuple[Any, ...]] = []
+        self._truth: dict[Listing, dict[int, int]] = {listing: {} for listing in self.listings}
+        self._clock = day(1, self.random.randrange(24))
+        self._accepted: list[Step] = []
+        self._seen: dict[str, tuple[Any, ...]] = {}
+        self.steps = [self._step(number) for number in range(self.random.randint(5, 12))]
+
+    def _step(self, number: int) -> Step:
+        plan, listing = self.random.choice(PLANS), self.random.choice(self.listings)
+        earlier = [step for step in self._accepted if step.observation.listing == listing]
+        if not earlier and plan in ("rerun", "forged", "backdated"):
+            plan = "observe"
+        if plan in ("rerun", "forged"):
+            before = self.random.choice(earlier)
+            return Step(plan, before.observation, before.pages)
+        if plan == "backdated":
+            at = earlier[-1].observation.observed_at - timedelta(hours=self.random.choice((0, 0, 1, 50)))
+            late = make_observation(at, listing, sync_id=f"late {number}")
+            return Step(plan, late, (make_page(),))
+        self._clock += timedelta(hours=self.random.choice((1, 5, 12, 24, 30, 48)))
+        step = self._observe(plan, listing, f"sync {number}")
+        self._accepted.append(step)
+        return step
+
+    def _observe(self, plan: str, listing: Listing, sync_id: str) -> Step:
+        if plan == "unproven":
+            status = self.random.choice((ProofStatus.INCOMPLETE, ProofStatus.FAILED))
+            # May it close or not: without a proof it is not asked.
+            may_close = self.random.random() < 0.5
+            return Step(plan, make_observation(self._clock, listing, status=status, may_close=may_close), ())
+        truth = self._truth[listing]
+        for key in KEYS:
+            if self.random.random() < 0.35:
+                truth[key] = self.random.randrange(len(CONTENTS) + 1)
+        told = {key: content for key, content in truth.items() if content < len(CONTENTS)}
+        names = [self.random.choice(("one", "one", "two", "three")) for _ in KEYS]
+        bad = self._bad_record(plan)
+        excluded = tuple(make_id("5", key) for key in told if self.random.random() < 0.05)
+        seen: tuple[Any, ...] = ({}, {}, set(), set(), bad[1:] if bad else None)
+        texts: list[Any] = [bad[0]] if bad else []
+        for key, content in told.items():
+            share_id, backup_id = make_id("5", key), self._backup_of(key, content)
+            backup = make_backup(backup_id, name=names[int(backup_id[-1])]) if self.random.random() < 0.85 else None
+            texts.append(make_share(share_id, backup_id, updated_at=CONTENTS[content], backup=backup))
+            if share_id in excluded or (bad and share_id == bad[1]):
+                continue
+            seen[0][share_id] = f"{backup_id} {CONTENTS[content]}"
+            if backup:
+                seen[1][backup_id] = backup["name"]
+            else:
+                seen[3].add(backup_id)
+        seen[3].difference_update(seen[1])  # told by another share
+        if bad:
+            seen[2].update({bad[1]} - {None})
+            seen[3].update({bad[2]} - {None})
+        status = self.random.choice((ProofStatus.EXACT, ProofStatus.COVERED))
+        observation = make_observation(
+            self._clock,
+            listing,
+            sync_id=sync_id,
+            status=status,
+            may_close=plan != "not closable",
+            excluded_ids=excluded,
+        )
+        self._seen[observation.observation_id] = seen
+        return Step(plan, observation, self._pages(texts))
+
+    @staticmethod
+    def _backup_of(key: int, content: int) -> str:
+        """Two shares have one backup; the third content is of another one."""
+        return make_id("b", (key // 2 + (content == 2)) % 3)
+
+    def _bad_record(self, plan: str) -> tuple[Any, str | None, str | None] | None:
+        """A record that cannot be read, and which ids of it can."""
+        key = self.random.choice(KEYS)
+        share_id, backup_id = make_id("5", key), self._backup_of(key, 0)
+        match plan:
+            case "unreadable record":
+                return make_share(share_id, backup_id, created_at="yesterday"), share_id, backup_id
+            case "unreadable share id":
+                return make_share("the fifth", backup_id), None, backup_id
+            case "unreadable backup id":
+                return make_share(share_id, "the best", backup=None), share_id, None
+            case "not a record":
+                return "42", None, None
+        return None
+
+    def _pages(self, texts: list[Any]) -> tuple[bytes, ...]:
+        self.random.shuffle(texts)
+        cut = self.random.randint(0, len(texts))
+        # Pages overlap by a row on purpose.
+        return make_page(*texts[:cut]), make_page(*texts[max(cut - 1, 0) :])
+
+    def is_accepted(self, step: Step) -> bool:
+        return step.plan not in ("rerun", "forged", "backdated")
+
+    def tell(self, step: Step) -> None:
+        if not self.is_accepted(step):
+            return
+        at, by, listing = step.observation.observed_at, step.observation.observation_id, step.observation.listing
+        counts: tuple[int, ...] = (0,) * 8
+        if step.plan != "unproven":
+            shares, backups, share_shield, backup_shield, bad = self._seen[by]
+            may_close = step.observation.may_close
+            self.shares[listing].observe(at, by, shares, share_shield, may_close and (not bad or bad[0] is not None))
+            self.backups[listing].observe(at, by, backups, backup_shield, may_close and (not bad or bad[1] is not None))
+            if bad:
+                self.rejects.append((by, bad[0] or "-", bad[1] or "-"))
+            counts = (len(shares), len(backups), int(bad is not None), *self._counts(listing, by))
+        self.ledger.append((by, at, str(step.observation.status), step.plan != "unproven", *counts))
+
+    def _counts(self, listing: Listing, by: str) -> tuple[int, ...]:
+        opened = {key for key, story in self.shares[listing].versions.items() for v in story if v[3] == by}
+        closed = {key for key, story in self.shares[listing].versions.items() for v in story if v[4] == by}
+        backups = [version for story in self.backups[listing].versions.values() for version in story]
+        return (
+            len(opened - closed),
+            len(opened & closed),
+            len(closed - opened),
+            sum(version[3] == by for version in backups),
+            sum(version[4] == by for version in backups),
+        )
+
+    def history(self, kind: dict[Listing, Oracle]) -> list[tuple[Any, ...]]:
+        """Expected rows: direction, key, content, valid_from, valid_to, opened_by, closed_by."""
+        return sorted(
+            (str(listing.direction), key, content, start, end or FOR_EVER, opened, closed or "")
+            for listing, oracle in kind.items()
+            for key, story in oracle.versions.items()
+            for start, end, content, opened, closed in story
+        )
+
+    def current(self, kind: dict[Listing, Oracle]) -> list[tuple[Any, ...]]:
+        """Expected rows: key, content, direction, valid_from, last_observed_at; the giver's listing speaks first."""
+        found: dict[str, tuple[Any, ...]] = {}
+        for listing in self.listings:  # outgoing first
+            last = max((at for at, _ in kind[listing].snapshots.values()), default=None)
+            for key, (start, _, content, _, _) in kind[listing].current().items():
+                found.setdefault(key, (key, content, str(listing.direction), start, last))
+        return sorted(found.values())
+
+    def snapshots(self, kind: dict[Listing, Oracle]) -> list[tuple[Any, ...]]:
+        """Expected rows: date, key, content, direction, observed_at."""
+        found: dict[tuple[date, str], tuple[Any, ...]] = {}
+        for listing in self.listings:
+            for of_day, (at, state) in kind[listing].snapshots.items():
+                for key, version in state.items():
+                    found.setdefault((of_day, key), (of_day, key, version[2], str(listing.direction), at))
+        return sorted(found.values())
+
+
+FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)

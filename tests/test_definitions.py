@@ -1,0 +1,261 @@
+"""The Dagster graph as a whole, in process, against the simulator behind a mock transport."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pipelines.definitions import JOB_NAME, build_definitions
+from pipelines.defs.run import prepare_home, run_job
+from pipelines.observation import Direction
+from pipelines.publish import reading
+from pipelines.settings import Settings, isolated_settings
+from pipelines.simulator.faults import Fault, Operation
+from pipelines.simulator.service import Service
+from pipelines.simulator.world import World
+from tests.fakes import transport
+from tests.truth import canonical, share_row
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CANARY = "gAAAA-canary-token-that-must-never-be-seen"
+
+
+@pytest.fixture
+def world() -> World:
+    return World(projects=2, shares=30)
+
+
+@pytest.fixture
+def service(world: World) -> Service:
+    return Service(world, token=CANARY)
+
+
+@pytest.fixture
+def settings(world: World, tmp_path: Path) -> Settings:
+    return isolated_settings(
+        vbs_endpoint="https://vbs.example.com",
+        vbs_region="r1",
+        vbs_token=CANARY,
+        vbs_projects=",".join(world.projects),
+        data_dir=tmp_path / "data",
+    )
+
+
+def sync(settings: Settings, service: Service, now: datetime = NOON) -> Any:
+    definitions = build_definitions(lambda: settings, transport=transport(service), now=lambda: now)
+    return run_job(definitions, JOB_NAME, settings.data_dir / "dagster_home", log_level="DEBUG")
+
+
+def ask(settings: Settings, sql: str) -> list[dict[str, Any]]:
+    with reading(settings.warehouse_address()) as warehouse:
+        assert warehouse is not None
+        return warehouse.query(sql).to_pylist()
+
+
+def truth(service: Service, world: World) -> dict[str, dict[str, Any]]:
+    listings = {
+        (project, str(direction)): service.listing(project, direction)
+        for project in world.projects
+        for direction in Direction
+    }
+    return canonical(listings, share_row, "share_id")
+
+
+def test_a_sync_publishes_every_share_of_every_listing(settings: Settings, service: Service, world: World) -> None:
+    outcome = sync(settings, service)
+
+    assert outcome.succeeded, outcome.failures
+    columns = ", ".join(next(iter(truth(service, world).values())))
+    shares = {row["share_id"]: row for row in ask(settings, f"SELECT {columns} FROM backup_shares")}
+    assert shares == truth(service, world)
+    ledger = ask(settings, "SELECT status, may_close, sync_id FROM observations")
+    assert ledger == [{"status": "covered", "may_close": True, "sync_id": outcome.sync_id}] * 4
+
+
+def test_the_graph_is_one_line_from_pages_to_report() -> None:
+    graph = build_definitions(isolated_settings).resolve_asset_graph()
+    parents = {
+        key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
+        for key in graph.get_all_asset_keys()
+    }
+
+    assert parents == {
+        "backup_share_pages": [],
+        "staged_backup_shares": ["backup_share_pages"],
+        "staged_backups": ["backup_share_pages"],
+        "backup_share_history": ["staged_backup_shares", "staged_backups"],
+        "backup_history": ["staged_backup_shares", "staged_backups"],
+        "sync_report": ["backup_history", "backup_share_history"],
+    }
+
+
+def test_the_schedule_is_daily_in_utc_at_the_configured_hour_and_on() -> None:
+    definitions = build_definitions(lambda: isolated_settings(sync_hour=7))
+    schedule = definitions.resolve_schedule_def("sync_backup_shares_daily")
+
+    assert schedule.cron_schedule == "0 7 * * *"
+    assert schedule.execution_timezone == "UTC"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+def test_a_failed_listing_turns_the_run_red_after_the_others_are_published(
+    settings: Settings, service: Service, world: World
+) -> None:
+    revoked = world.projects[0]
+    service.faults = [Fault(Operation.DETAIL, project_id=revoked, status=403)]
+
+    outcome = sync(settings, service)
+
+    assert not outcome.succeeded
+    (told,) = outcome.failures
+    assert told.startswith("2 of 4 listings are not proven; the others are published.")
+    assert f"outgoing {revoked}: failed, HTTP 403" in told
+    assert "grant it, or remove the project" in told
+    published = {row["project_id"] for row in ask(settings, "SELECT DISTINCT project_id FROM backup_shares")}
+    assert published == {world.projects[1]}
+
+
+def test_a_red_day_changes_nothing_of_its_listing_and_the_next_day_recovers(
+    settings: Settings, service: Service, world: World
+) -> None:
+    sync(settings, service)
+    before = ask(settings, "SELECT * FROM backup_share_history ORDER BY ALL")
+    service.faults = [Fault(status=500)]
+    sync(settings, service, NOON + timedelta(days=1))
+    during = ask(settings, "SELECT * FROM backup_share_history ORDER BY ALL")
+    service.faults = []
+    service.day = 2
+    recovered = sync(settings, service, NOON + timedelta(days=2))
+
+    assert during == before
+    assert recovered.succeeded, recovered.failures
+    current = {row["share_id"] for row in ask(settings, "SELECT share_id FROM backup_shares")}
+    assert current == set(truth(service, world))
+
+
+def test_an_unreachable_service_publishes_nothing_and_says_so(settings: Settings, tmp_path: Path) -> None:
+    dead = isolated_settings(**settings.model_dump() | {"vbs_endpoint": "http://127.0.0.1:9", "vbs_token": CANARY})
+    definitions = build_definitions(lambda: dead, now=lambda: NOON)
+
+    outcome = run_job(definitions, JOB_NAME, tmp_path / "home", log_level="CRITICAL")
+
+    assert not outcome.succeeded
+    assert "4 of 4 listings are not proven" in outcome.failures[0]
+    assert "no answer from 127.0.0.1:9: connect error; check VBS_ENDPOINT" in outcome.failures[0]
+    assert ask(dead, "SELECT count(*) AS n FROM backup_share_history") == [{"n": 0}]
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        ({"vbs_endpoint": None}, "VBS_ENDPOINT is not set"),
+        ({"vbs_projects": ""}, "VBS_PROJECTS is not set"),
+        ({"vbs_token": None}, "no credential is set"),
+        ({"vbs_token": f"{CANARY}\nX: y"}, "VBS_TOKEN must hold one token"),
+    ],
+)
+def test_bad_configuration_fails_the_run_with_one_sentence_and_no_request(
+    settings: Settings, service: Service, broken: dict[str, Any], sentence: str
+) -> None:
+    bad = isolated_settings(**settings.model_dump() | {"vbs_token": CANARY} | broken)
+
+    outcome = sync(bad, service)
+
+    assert not outcome.succeeded
+    assert outcome.failures[0].startswith(sentence)
+    assert "\n" not in outcome.failures[0]
+    assert service.requests == []
+
+
+def test_pages_that_were_landed_but_not_recorded_are_recorded_by_materializing_the_histories(
+    settings: Settings, service: Service, world: World
+) -> None:
+    definitions = build_definitions(lambda: settings, transport=transport(service), now=lambda: NOON)
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = definitions.resolve_job_def(JOB_NAME)
+        pages, histories = dg.AssetKey("backup_share_pages"), ["backup_share_history", "backup_history"]
+        assert job.execute_in_process(instance=instance, asset_selection=[pages]).success
+        keys = [dg.AssetKey(name) for name in histories]
+        assert job.execute_in_process(instance=instance, asset_selection=keys).success
+
+    current = {row["share_id"] for row in ask(settings, "SELECT share_id FROM backup_shares")}
+    assert current == set(truth(service, world))
+
+
+def test_materializations_carry_row_counts_schemas_and_the_table_of_listings(
+    settings: Settings, service: Service, world: World
+) -> None:
+    definitions = build_definitions(lambda: settings, transport=transport(service), now=lambda: NOON)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def(JOB_NAME).execute_in_process(instance=instance)
+    told = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
+    seen = {materialization.asset_key.to_user_string(): materialization.metadata for materialization in told}
+
+    rows = sum(len(service.listing(project, way)) for project in world.projects for way in Direction)
+    assert seen["backup_share_history"]["dagster/row_count"].value == rows
+    assert seen["staged_backup_shares"]["dagster/row_count"].value == rows
+    schema = seen["backup_share_history"]["dagster/column_schema"].value
+    assert [column.name for column in schema.columns][3:6] == ["share_id", "backup_id", "from_project_id"]
+    assert all(column.description for column in schema.columns)
+    listed = seen["sync_report"]["listings"].records
+    assert [record.data["status"] for record in listed] == ["covered"] * 4
+    assert seen["sync_report"]["proven"].value == 4
+
+
+def test_no_secret_is_found_in_anything_that_a_sync_writes(
+    settings: Settings, service: Service, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service.faults = [Fault(Operation.DETAIL, nth=1, status=401), Fault(Operation.COUNT, nth=2, status=500)]
+    sync(settings, service)
+
+    written = [path for path in settings.data_dir.rglob("*") if path.is_file()]
+    assert len(written) > 5
+    for path in written:
+        content = path.read_bytes()
+        assert CANARY.encode() not in content, path
+        assert b"VKSECRET" not in content, path
+    assert CANARY not in "".join(capfd.readouterr())
+
+
+def test_key_material_reaches_neither_landing_nor_quarantine(
+    settings: Settings, service: Service, world: World
+) -> None:
+    """Compressed files hide a secret from a plain search, so they are read as what they are."""
+    from pipelines.landing import landed_files, read_pages
+
+    served = [record["backup"]["service_metadata"] or "" for record in world.shares(0)]
+    assert any("VKSECRET" in text for text in served), "the world must have key material to lose"
+    sync(settings, service)
+
+    bodies = [body for file in landed_files(settings.landing_folder) for body in read_pages(file)]
+    assert bodies
+    assert all(b"VKSECRET" not in body for body in bodies)
+
+
+def test_a_damaged_landing_file_is_named_and_blocks_only_its_own_listing(
+    settings: Settings, service: Service, world: World
+) -> None:
+    from pipelines.landing import landed_files
+
+    definitions = build_definitions(lambda: settings, transport=transport(service), now=lambda: NOON)
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = definitions.resolve_job_def(JOB_NAME)
+        job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("backup_share_pages")])
+    damaged = landed_files(settings.landing_folder)[0]
+    damaged.path.write_bytes(damaged.path.read_bytes()[:-100])
+
+    outcome = sync(settings, service, NOON + timedelta(days=1))
+
+    assert not outcome.succeeded
+    assert f"landing file {damaged.name} is damaged" in outcome.failures[0]
+    proven = ask(settings, "SELECT DISTINCT project_id, direction FROM observations")
+    assert len(proven) == 3
+
+
+def test_the_home_of_dagster_is_made_and_keeps_telemetry_off(tmp_path: Path) -> None:
+    home = prepare_home(tmp_path / "new" / "home")
+
+    assert home.is_absolute()
+    assert "telemetry: {enabled: false}" in (home / "dagster.yaml").read_text()

@@ -1,0 +1,154 @@
+"""The demo, through the real job, a real port and the views: its numbers are the simulator's truth."""
+
+from typing import Any
+
+import pytest
+
+from pipelines.demo import Demo, make_demo
+from pipelines.observation import Direction
+from pipelines.publish import reading
+from pipelines.simulator.world import World
+from tests.truth import backup_row, canonical, share_row
+
+pytestmark = pytest.mark.slow
+DAYS = 5
+REVOKED_DAY, MALFORMED_DAY = 2, 1
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    made = make_demo(tmp_path_factory.mktemp("demo"))
+    outcomes = [done.outcome.succeeded for done in made.run(DAYS)]
+    assert outcomes == [day != REVOKED_DAY for day in range(DAYS)]
+    return made
+
+
+def ask(demo: Demo, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+    with reading(f"duckdb:///{demo.folder / 'warehouse.duckdb'}") as warehouse:
+        assert warehouse is not None
+        return warehouse.query(sql, **parameters).to_pylist()
+
+
+def visible(demo: Demo, day: int) -> dict[tuple[str, str], list[Any]]:
+    """What the listings that could be read truly held on a day."""
+    world, scenario = demo.world, demo.scenario
+    broken = scenario.malformed_on(day)
+    return {
+        (project, str(direction)): [
+            record for record in world.listing(day, project, direction) if record["id"] not in broken
+        ]
+        for project in world.projects
+        if not scenario.is_revoked(day, project)
+        for direction in Direction
+    }
+
+
+def in_view(demo: Demo, view: str, key: str, columns: list[str], where: str = "true") -> dict[str, dict[str, Any]]:
+    rows = ask(demo, f"SELECT {', '.join(columns)} FROM {view} WHERE {where}")
+    found = {row[key]: row for row in rows}
+    assert len(found) == len(rows), f"{view} has a {key} twice"
+    return found
+
+
+@pytest.mark.parametrize("day", range(DAYS))
+def test_the_snapshot_of_every_day_holds_the_shares_that_truly_existed(demo: Demo, day: int) -> None:
+    expected = canonical(visible(demo, day), share_row, "share_id")
+    if day == MALFORMED_DAY:  # a quarantined record keeps its share as it was known before
+        for share_id in demo.scenario.malformed_on(day):
+            (known,) = [record for record in demo.world.shares(day - 1) if record["id"] == share_id]
+            expected[share_id] = share_row(known) | {"project_id": known["from_project_id"], "direction": "outgoing"}
+    columns = [*next(iter(expected.values()))]
+
+    found = in_view(demo, "backup_share_snapshots", "share_id", columns, f"snapshot_date = DATE '2026-03-0{day + 1}'")
+
+    assert found == expected
+
+
+@pytest.mark.parametrize("day", range(DAYS))
+def test_the_snapshot_of_every_day_holds_the_backups_as_they_truly_were(demo: Demo, day: int) -> None:
+    expected = canonical(visible(demo, day), backup_row, "backup_id")
+    for share_id in demo.scenario.malformed_on(day):
+        (known,) = [record for record in demo.world.shares(day - 1) if record["id"] == share_id]
+        expected.setdefault(
+            known["backup_id"], backup_row(known) | {"project_id": known["from_project_id"], "direction": "outgoing"}
+        )
+    columns = [*next(iter(expected.values()))]
+
+    found = in_view(demo, "backup_snapshots", "backup_id", columns, f"snapshot_date = DATE '2026-03-0{day + 1}'")
+
+    assert found == expected
+
+
+def test_the_current_views_hold_the_last_day(demo: Demo) -> None:
+    expected = canonical(visible(demo, DAYS - 1), share_row, "share_id")
+    columns = [*next(iter(expected.values()))]
+
+    assert in_view(demo, "backup_shares", "share_id", columns) == expected
+    backups = canonical(visible(demo, DAYS - 1), backup_row, "backup_id")
+    assert in_view(demo, "backups", "backup_id", [*next(iter(backups.values()))]) == backups
+
+
+def test_the_changes_are_the_differences_between_the_proven_days(demo: Demo) -> None:
+    assert _changes(demo) == _expected_changes(demo)
+    kinds = {kind for _, kind, _ in _changes(demo)}
+    assert kinds == {"granted", "changed", "withdrawn"}, "the demo must show every kind"
+
+
+def _changes(demo: Demo) -> set[tuple[int, str, str]]:
+    rows = ask(demo, "SELECT change_date, change_type, share_id FROM backup_share_changes")
+    assert len(rows) == len({tuple(row.values()) for row in rows})
+    return {(row["change_date"].day - 1, row["change_type"], row["share_id"]) for row in rows}
+
+
+def _expected_changes(demo: Demo) -> set[tuple[int, str, str]]:
+    """By the giver's listing where it is one of ours, else the receiver's; day by day over its proven days."""
+    world: World = demo.world
+    expected = set()
+    for project in world.projects:
+        for direction in Direction:
+            known: dict[str, Any] | None = None
+            for day in range(DAYS):
+                if demo.scenario.is_revoked(day, project):
+                    continue
+                now = {record["id"]: share_row(record) for record in world.listing(day, project, direction)}
+                if direction is Direction.INCOMING:
+                    now = {key: row for key, row in now.items() if row["from_project_id"] not in world.projects}
+                before = known or {}
+                expected |= {(day, "granted", key) for key in now.keys() - before.keys()}
+                expected |= {(day, "withdrawn", key) for key in before.keys() - now.keys()}
+                expected |= {(day, "changed", key) for key in now.keys() & before.keys() if now[key] != before[key]}
+                known = now
+    return expected
+
+
+def test_the_malformed_record_is_quarantined_with_its_reason_and_its_share_stays(demo: Demo) -> None:
+    (share_id,) = demo.scenario.malformed_on(MALFORMED_DAY)
+    rejected = ask(demo, "SELECT share_id, reason, raw_json, cast(observed_at AS DATE) AS day FROM rejected_records")
+
+    assert [(row["share_id"], row["day"].day) for row in rejected] == [(share_id, MALFORMED_DAY + 1)]
+    assert rejected[0]["reason"] == 'backup.size is "twelve", a string where a whole number was expected'
+    assert '"size": "twelve"' in rejected[0]["raw_json"] or '"size":"twelve"' in rejected[0]["raw_json"]
+    versions = ask(demo, "SELECT valid_from FROM backup_share_history WHERE share_id = $id", id=share_id)
+    assert len(versions) == 1
+
+
+def test_the_revoked_day_is_a_gap_of_that_project_and_not_a_withdrawal(demo: Demo) -> None:
+    (project,) = demo.scenario.revoked[REVOKED_DAY]
+    ledger = ask(demo, "SELECT direction, status, reason FROM observations WHERE NOT is_proven ORDER BY direction")
+    snapshot = ask(
+        demo,
+        "SELECT count(*) AS n FROM backup_share_snapshots WHERE snapshot_date = DATE '2026-03-03' AND project_id = $p",
+        p=project,
+    )
+
+    assert [(row["direction"], row["status"]) for row in ledger] == [("incoming", "failed"), ("outgoing", "failed")]
+    assert all("403" in row["reason"] for row in ledger)
+    assert snapshot == [{"n": 0}]
+
+
+def test_a_backup_shared_to_several_projects_is_one_backup(demo: Demo) -> None:
+    rows = ask(demo, "SELECT backup_id, count(*) AS n FROM backup_shares GROUP BY backup_id HAVING count(*) >= 3")
+
+    assert rows
+    for row in rows:
+        assert len(ask(demo, "SELECT * FROM backups WHERE backup_id = $id", id=row["backup_id"])) == 1
