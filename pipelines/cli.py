@@ -55,7 +55,8 @@ def demo(days: int) -> None:
         for done in made.run(days):
             with reading(url) as warehouse:
                 line = _day_line(done.day, warehouse, done.outcome.sync_id)
-            console.print("\n    ".join([line, *done.outcome.failures]), highlight=False, markup=False, soft_wrap=True)
+            told = "\n".join([line, *done.outcome.failures]).replace("\n", "\n       ")
+            console.print(told, highlight=False, markup=False, soft_wrap=True)
         with reading(url) as warehouse:
             _print_demo(console, warehouse)
     console.print(f"The warehouse: {folder / 'warehouse.duckdb'}. Try:\n", highlight=False)

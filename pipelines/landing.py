@@ -7,6 +7,7 @@ Paths are built from validated ids only:  <region>/<project_id>/<direction>/<obs
 Not here: what the pages mean (normalize.py), which files were loaded (warehouse.py).
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -26,6 +27,16 @@ from pipelines.observation import PROJECT_ID, Direction, Listing, Observation, P
 
 FORMAT_VERSION = 1
 _FOOTER_KEY = b"backup_shares.observation"
+_DIGEST_KEY = b"backup_shares.observation.sha256"
+"""Parquet guards the pages with checksums, but not its own footer."""
+_FORMAT: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 1,
+    "write_page_checksum": True,
+    # Neither helps with bodies that are all different; statistics would repeat small ones in the footer.
+    "use_dictionary": False,
+    "write_statistics": False,
+}
 _UTC = pa.timestamp("us", tz="UTC")
 _PAGES = pa.schema(
     [
@@ -38,7 +49,7 @@ _PAGES = pa.schema(
         pa.field("body", pa.binary(), nullable=False),
     ]
 )
-_FILE_NAME = re.compile(r"(\d{8}T\d{12}Z)_([0-9a-f-]{36})\.parquet")
+_FILE_NAME = re.compile(r"([0-9]{8}T[0-9]{12}Z)_([0-9a-f-]{36})\.parquet")
 _STAMP = "%Y%m%dT%H%M%S%fZ"
 
 
@@ -63,14 +74,13 @@ class LandingWriter:
 
     def __init__(self, root: Path, listing: Listing) -> None:
         self._root = root
-        self._folder = root / listing.region / listing.project_id / listing.direction
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._folder = _private_folder(root, listing)
             self._aside = self._folder / f".{os.getpid()}-{os.urandom(4).hex()}.tmp"
             self._file = os.fdopen(os.open(self._aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
         except OSError as error:
             raise _write_error(root, error) from None
-        self._parquet = pq.ParquetWriter(self._file, _PAGES, compression="zstd", compression_level=1)
+        self._parquet = pq.ParquetWriter(self._file, _PAGES, **_FORMAT)
         self._count = 0
 
     def add(self, page: Page) -> None:
@@ -94,7 +104,8 @@ class LandingWriter:
         )
 
     def _finish(self, observation: Observation, final: Path) -> None:
-        self._parquet.add_key_value_metadata({_FOOTER_KEY: _to_json(observation)})
+        footer = _to_json(observation)
+        self._parquet.add_key_value_metadata({_FOOTER_KEY: footer, _DIGEST_KEY: _digest(footer)})
         self._parquet.close()
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -112,8 +123,23 @@ class LandingWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        # Without a commit the rest of the buffers is written to a file that is deleted at once: it may fail unheard.
+        with contextlib.suppress(OSError, ValueError):
+            self._parquet.close()
+        self._parquet.is_open = False  # or its finalizer tries again
+        with contextlib.suppress(OSError):
+            self._file.close()
         self._aside.unlink(missing_ok=True)
+
+
+def _private_folder(root: Path, listing: Listing) -> Path:
+    """The folder of a listing; `mkdir(parents=True)` would make the folders above it with the usual rights."""
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = root
+    for part in (listing.region, listing.project_id, listing.direction):
+        folder = folder / part
+        folder.mkdir(exist_ok=True, mode=0o700)
+    return folder
 
 
 def fsync_folder(folder: Path) -> None:
@@ -135,10 +161,13 @@ def read_observation(file: LandedFile) -> Observation:
     """The proof in the footer; raises LandingError when the file is damaged or says another thing than its name."""
     try:
         footer = pq.read_metadata(file.path).metadata or {}
+        if footer[_DIGEST_KEY] != _digest(footer[_FOOTER_KEY]):
+            raise ValueError("the proof is not as it was written")
         observation = _from_json(footer[_FOOTER_KEY])
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+    except (OSError, pa.ArrowException, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise LandingError(f"landing file {file.name} is damaged ({type(error).__name__}): {_MEND}") from None
-    if observation.observation_id != file.observation_id or observation.listing != file.listing:
+    said = (observation.observation_id, observation.listing, observation.observed_at)
+    if said != (file.observation_id, file.listing, file.observed_at):
         raise LandingError(f"landing file {file.name} holds another observation than its name says: {_MEND}")
     return observation
 
@@ -146,10 +175,13 @@ def read_observation(file: LandedFile) -> Observation:
 def read_pages(file: LandedFile) -> Iterator[bytes]:
     """The bodies of the pages in the order of their arrival, one in memory at a time."""
     try:
-        with pq.ParquetFile(file.path) as parquet:
+        with pq.ParquetFile(file.path, page_checksum_verification=True) as parquet:
             for group in range(parquet.num_row_groups):
-                yield from parquet.read_row_group(group, columns=["body"]).column(0).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+                bodies = parquet.read_row_group(group, columns=["body"]).column(0).to_pylist()
+                if len(bodies) != parquet.metadata.row_group(group).num_rows:
+                    raise ValueError("a page is not where the footer says")
+                yield from bodies
+    except (OSError, pa.ArrowException, LookupError, ValueError) as error:
         raise LandingError(f"landing file {file.name} is damaged ({type(error).__name__}): {_MEND}") from None
 
 
@@ -168,7 +200,10 @@ def _landed(root: Path, path: Path) -> LandedFile | None:
     match = _FILE_NAME.fullmatch(file_name)
     if not match or not re.fullmatch(PROJECT_ID, project_id) or direction not in set(Direction):
         return None
-    observed_at = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
+    try:
+        observed_at = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
     return LandedFile(root, name, Listing(region, project_id, Direction(direction)), observed_at, match[2])
 
 
@@ -176,6 +211,10 @@ def _write_error(root: Path, error: OSError) -> LandingError:
     return LandingError(
         f"cannot write to the landing folder {root} (LANDING_DIR): {(error.strerror or 'error').lower()}"
     )
+
+
+def _digest(footer: bytes) -> bytes:
+    return hashlib.sha256(footer).hexdigest().encode()
 
 
 def _to_json(observation: Observation) -> bytes:

@@ -106,11 +106,12 @@ def read_record(raw: str) -> dict[str, Any]:
 
 
 def _check(flat: dict[str, Any], *, has_backup: bool) -> None:
-    for name in REQUIRED:
-        pattern = PROJECT if name.endswith("project_id") else OBJECT_ID
-        if flat[name] is None or not re.fullmatch(pattern, flat[name]):
-            found = "missing" if flat[name] is None else f"{printable(flat[name], 60)}, which is not an id"
-            raise ValueError(f"{name.removeprefix('share.')} is {found}")
+    for field in FLAT_FIELDS:
+        if field.name in REQUIRED:
+            value, pattern = flat[field.name], PROJECT if field.name.endswith("project_id") else OBJECT_ID
+            if value is None or not re.fullmatch(pattern, value):
+                found = "missing" if value is None else f"{printable(value, 60)}, which is not an id"
+                raise ValueError(f"{field.path[-1]} is {found}")
     if has_backup and flat["backup.backup_id"] != flat["share.backup_id"]:
         raise ValueError("backup.id is not the backup_id of the share")
     flags = {flat[SINGULAR], flat[PLURAL]} - {None}

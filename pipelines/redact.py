@@ -72,7 +72,7 @@ def _blank_inside(literal: str) -> str:
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError:
-        suspicious = _NAMED.search(text) or ("{" in text and _ESCAPED.search(text))
+        suspicious = _NAMED.search(text) or ("{" in text and _ESCAPED.search(text, text.index("{")))
         return _WITHHELD if suspicious else literal
     blanked = _blank_json(text)
     return literal if blanked == text else json.dumps(blanked)

@@ -5,7 +5,7 @@ how the file is copied and published (publish.py).
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -190,6 +190,8 @@ def _open_versions(connection: Connection, table: Table, listing: Listing) -> pd
     key = table.info["key"]
     query = select(table.c[key], table.c.row_hash).where(_of_listing(table, listing), table.c.valid_to == OPEN_END)
     rows = connection.execute(query).all()
+    if len({row[0] for row in rows}) < len(rows):
+        raise WarehouseError(f"{table.name} holds two open versions of a {key} of the {listing}: rebuild the warehouse")
     columns = {key: [row[0] for row in rows], "row_hash": [row[1] for row in rows]}
     text = pa.schema([(name, pa.string()) for name in columns])
     frame: pd.DataFrame = pa.table(columns, schema=text).to_pandas(types_mapper=pd.ArrowDtype)
@@ -271,7 +273,9 @@ def _registered(connection: Connection, rows: pa.Table) -> Iterator[str]:
     try:
         yield "incoming_rows"
     finally:
-        raw.unregister("incoming_rows")
+        # An interrupt has closed the connection by now; it must not be hidden behind that.
+        with suppress(duckdb.ConnectionException):
+            raw.unregister("incoming_rows")
 
 
 _LEDGER_COLUMNS = [column.name for column in observations.columns]

@@ -152,7 +152,7 @@ class TinyListing:
         column = 0 if self.order != "ties" else 1
         low = int(self.rows[rank - 1][column] or 0) if rank else 0
         high = int(self.rows[rank][column] or 0) if rank < len(self.rows) else 9990
-        if self.order == "ties" and rank and self.done % 2:
+        if self.order == "ties" and rank and (self.done % 2 or low == high):
             return _tiny_row(low, self.done, "ties")  # one more share of the backup before
         return _tiny_row((low + high) // 2 + self.done, self.done, self.order)
 

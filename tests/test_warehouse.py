@@ -3,17 +3,42 @@
 Not here: which versions open and close, by hand (test_history.py), how the file is published (test_publish.py).
 """
 
+import dataclasses
 from collections import defaultdict
+from datetime import timedelta
 from typing import Any
 
+import pandas as pd
 import pytest
+from sqlalchemy import event
 
 from pipelines.errors import OutOfOrderError, WarehouseError
+from pipelines.normalize import normalize_pages
+from pipelines.observation import ProofStatus
+from pipelines.schema import backup_share_history
 from pipelines.warehouse import Warehouse
 from tests.oracle import (
+    B1,
+    B2,
+    B3,
+    IN,
+    OUT,
+    S1,
+    S2,
+    S3,
+    UNPROVEN,
     Step,
+    Story,
+    day,
+    dump,
+    histories,
+    make_backup,
+    make_observation,
+    make_page,
+    make_share,
     make_warehouse,
     record,
+    record_normalized,
     rows,
 )
 
@@ -53,8 +78,8 @@ INVARIANTS = {
     """,
     "I5 neighbours differ": """
         SELECT region FROM {history}
-        QUALIFY lead(row_hash) OVER story = row_hash AND lead(valid_from) OVER story = valid_to
         WINDOW story AS (PARTITION BY {listing}, {key} ORDER BY valid_from)
+        QUALIFY lead(row_hash) OVER story = row_hash AND lead(valid_from) OVER story = valid_to
     """,
     "I6, I10 every end of a version is a proven observation of its listing": """
         SELECT h.region FROM {history} AS h
@@ -210,3 +235,232 @@ def test_generated_histories_are_what_the_oracle_says_after_every_step(first):
 @pytest.mark.parametrize("first", range(1000, 2000, 50))
 def test_a_thousand_generated_histories_are_what_the_oracle_says(first):
     live_through(range(first, first + 50))
+
+
+# --- one observation, one transaction ---------------------------------------------------------------------------------
+
+FIRST = make_observation(day(1)), make_page(make_share(S1, B1), make_share(S2, B2))
+# Closes S1, changes S2 and its backup, opens S3, rejects one: every statement that there is.
+SECOND = (
+    make_observation(day(2)),
+    make_page(
+        make_share(S2, B2, updated_at="2026-03-01T00:00:00", backup=make_backup(B2, name="renamed")),
+        make_share(S3, B3),
+        make_share(S1.replace("5", "6"), B3, created_at="yesterday"),
+    ),
+)
+
+
+def test_recording_the_same_observation_again_changes_nothing(warehouse):
+    record(warehouse, *FIRST)
+    record(warehouse, *SECOND)
+    before = dump(warehouse)
+    record(warehouse, *SECOND)
+    record(warehouse, *FIRST)
+    assert dump(warehouse) == before
+
+
+def test_the_same_observation_from_another_file_is_refused(warehouse):
+    record(warehouse, *FIRST)
+    before = dump(warehouse)
+    with pytest.raises(WarehouseError, match="recorded from another landing file"):
+        record(warehouse, FIRST[0], make_page(), sha="another")
+    assert dump(warehouse) == before
+
+
+@pytest.mark.parametrize("earlier", [timedelta(0), timedelta(microseconds=1), timedelta(days=3)])
+def test_an_observation_that_is_not_newer_than_the_last_of_its_listing_is_refused(warehouse, earlier):
+    record(warehouse, *SECOND)
+    before = dump(warehouse)
+    with pytest.raises(OutOfOrderError, match=r"outgoing shares of project .* as of 2026-03-02 06:00:00 UTC"):
+        record(warehouse, make_observation(day(2) - earlier, sync_id="late"), make_page())
+    assert dump(warehouse) == before
+
+
+def test_an_unproven_observation_is_also_the_last_of_its_listing(warehouse):
+    record(warehouse, make_observation(day(2), **UNPROVEN))
+    with pytest.raises(OutOfOrderError):
+        record(warehouse, *FIRST)
+
+
+def test_listings_do_not_wait_for_each_other(warehouse):
+    record(warehouse, *SECOND)
+    record(warehouse, make_observation(day(1), IN), make_page(make_share(S1, B1)))
+    assert rows(warehouse, "SELECT direction, share_id FROM backup_share_history WHERE valid_from < $at", at=day(2)) == [
+        ("incoming", S1)
+    ]
+
+
+@pytest.mark.parametrize("status", [ProofStatus.INCOMPLETE, ProofStatus.FAILED])
+def test_an_unproven_observation_leaves_its_ledger_row_and_nothing_else(warehouse, status):
+    record(warehouse, *FIRST)
+    before = histories(warehouse)
+    # Whatever it says of closing and however many records came with it.
+    record(warehouse, make_observation(day(2), status=status, may_close=True), SECOND[1])
+    assert histories(warehouse) == before
+    assert rows(warehouse, "SELECT observed_at, is_proven, shares_granted, backups_closed FROM observations") == [
+        (day(1), True, 2, 0),
+        (day(2), False, 0, 0),
+    ]
+
+
+def test_what_is_not_proven_absent_stays_open(warehouse):
+    record(warehouse, *FIRST)
+    record(warehouse, make_observation(day(2), may_close=False), make_page())
+    assert rows(warehouse, "SELECT share_id FROM backup_shares ORDER BY 1") == [(S1,), (S2,)]
+    record(warehouse, make_observation(day(3)), make_page())
+    assert rows(warehouse, "SELECT share_id FROM backup_shares ORDER BY 1") == []
+
+
+def test_a_backup_is_kept_while_a_share_refers_to_it_without_telling_of_it(warehouse):
+    record(warehouse, *FIRST)
+    record(warehouse, make_observation(day(2)), make_page(make_share(S1, B1, backup=None)))
+    assert rows(warehouse, "SELECT backup_id FROM backups") == [(B1,)]
+
+
+def test_rejected_records_are_kept_with_their_place_and_reason(warehouse):
+    page = make_page(make_share(S1, B1), make_share(S2, B2, created_at="yesterday"), "42")
+    record(warehouse, make_observation(day(1)), page)
+    (first, second) = rows(
+        warehouse, "SELECT page_number, position, share_id, backup_id, reason FROM rejected_records ORDER BY position"
+    )
+    assert first == (0, 1, S2, B2, "created_at is yesterday, which is not a time")
+    assert second[:4] == (0, 2, None, None)
+    assert rows(warehouse, "SELECT raw_json FROM rejected_records WHERE position = 2") == [("42",)]
+
+
+class Killed(BaseException):
+    """Not an Exception: like the interrupt of a cancelled run."""
+
+
+def failpoints(warehouse: Warehouse, failing: int | None, moment: str) -> list[str]:
+    """Arm the warehouse to die at the statement of that number; the list fills with the statements as they come."""
+    seen: list[str] = []
+
+    def strike(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+        if len(seen) - 1 == failing:
+            raise Killed(statement)
+
+    event.listen(warehouse._engine, moment, strike)
+    return seen
+
+
+def strike_commit(warehouse: Warehouse) -> None:
+    def strike(_connection: Any) -> None:
+        raise Killed("COMMIT")
+
+    event.listen(warehouse._engine, "commit", strike)
+
+
+def statements_of(*observations: Any) -> list[str]:
+    """What a recording of the last one of these executes."""
+    warehouse = make_warehouse()
+    for observation in observations[:-1]:
+        record(warehouse, *observation)
+    seen = failpoints(warehouse, None, "before_cursor_execute")
+    record(warehouse, *observations[-1])
+    warehouse.close()
+    return seen
+
+
+def test_a_failure_at_any_statement_changes_nothing_and_the_next_try_does_all(tmp_path):
+    statements = statements_of(FIRST, SECOND)
+    written = [statement.split()[0] for statement in statements]
+    assert written.count("UPDATE") == 2, "the observation under test closes shares and backups"
+    assert written.count("INSERT") == 4, "and opens both, rejects, and writes the ledger"
+    expected = make_warehouse()
+    record(expected, *FIRST)
+    before = dump(expected)
+    record(expected, *SECOND)
+    after = dump(expected)
+    expected.close()
+    path = tmp_path / "warehouse.duckdb"
+    for moment in ("before_cursor_execute", "after_cursor_execute", "commit"):
+        for number, statement in enumerate(statements if moment != "commit" else ["COMMIT"]):
+            path.unlink(missing_ok=True)
+            warehouse = make_warehouse(path)
+            record(warehouse, *FIRST)
+            if moment == "commit":
+                strike_commit(warehouse)
+            else:
+                failpoints(warehouse, number, moment)
+            with pytest.raises(Killed):
+                record(warehouse, *SECOND)
+            warehouse.close()
+            again = make_warehouse(path)
+            assert dump(again) == before, (moment, number, statement)
+            record(again, *SECOND)
+            assert dump(again) == after, (moment, number, statement)
+            again.close()
+
+
+def plant_second_open_version(warehouse: Warehouse) -> None:
+    with warehouse._engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"""INSERT INTO backup_share_history BY NAME
+            SELECT * REPLACE ('planted' AS row_hash, valid_from - INTERVAL 1 hour AS valid_from)
+            FROM backup_share_history WHERE share_id = '{S1}'"""
+        )
+
+
+@pytest.mark.parametrize("page", [FIRST[1], make_page(make_share(S1, B1)), make_page()])
+def test_a_history_with_two_open_versions_of_a_key_is_refused_and_left_as_it_is(warehouse, page):
+    record(warehouse, *FIRST)
+    plant_second_open_version(warehouse)
+    before = dump(warehouse)
+    with pytest.raises(WarehouseError, match="two open versions of a share_id of the outgoing shares"):
+        record(warehouse, make_observation(day(2)), page)
+    assert dump(warehouse) == before
+    record(warehouse, make_observation(day(2), IN), page)
+
+
+def test_an_observation_that_would_open_a_key_twice_is_refused(warehouse):
+    observation, page = FIRST
+    normalized = normalize_pages([page])
+    twice = dataclasses.replace(normalized, shares=pd.concat([normalized.shares, normalized.shares.head(1)]))
+    before = dump(warehouse)
+    with pytest.raises(WarehouseError, match=f"would hold two open versions of {S1}: nothing was recorded"):
+        record_normalized(warehouse, observation, twice)
+    assert dump(warehouse) == before
+
+
+def test_a_version_that_ends_before_it_begins_is_refused_by_the_table(warehouse):
+    record(warehouse, *FIRST)
+    with pytest.raises(Exception, match="CHECK constraint"), warehouse._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE backup_share_history SET valid_to = valid_from")
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_ledger_knows_the_last_observation_of_every_listing(warehouse):
+    assert warehouse.ledger().last_observed_at == {}
+    record(warehouse, *FIRST)
+    record(warehouse, make_observation(day(3), **UNPROVEN))
+    record(warehouse, make_observation(day(2), IN), make_page())
+    ledger = warehouse.ledger()
+    assert ledger.last_observed_at == {OUT: day(3), IN: day(2)}
+    assert len(ledger.observation_ids) == 3
+
+
+def test_a_question_takes_parameters_as_values_only(warehouse):
+    record(warehouse, *FIRST)
+    question = "SELECT share_id FROM backup_shares WHERE share_id = $wanted"
+    assert rows(warehouse, question, wanted=S1) == [(S1,)]
+    assert rows(warehouse, question, wanted="' OR 1=1 --") == []
+    assert warehouse.count(backup_share_history) == 2
+
+
+@pytest.mark.parametrize("question", ["SELECT nonsense", "SELEKT", "SELECT * FROM nowhere", "SELECT $missing"])
+def test_a_question_that_cannot_be_answered_is_a_warehouse_error_on_one_line(warehouse, question):
+    with pytest.raises(WarehouseError) as caught:
+        warehouse.query(question)
+    assert "\n" not in str(caught.value)
+
+
+def test_migrating_again_keeps_every_row(warehouse):
+    record(warehouse, *FIRST)
+    before = dump(warehouse)
+    warehouse.migrate()
+    assert dump(warehouse) == before

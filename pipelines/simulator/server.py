@@ -62,9 +62,10 @@ def run(service: Service, port: int = 0, *, on_start: Callable[[str], None] | No
     Raises OSError when the port is taken.
     """
     with _listening_socket(port) as listener, contextlib.suppress(KeyboardInterrupt):
+        server = _Server(_config(service))
         if on_start is not None:
-            on_start(_url(listener))  # the socket listens already: who connects now is served
-        _Server(_config(service)).run(sockets=[listener])
+            server.tell = lambda: on_start(_url(listener))
+        server.run(sockets=[listener])
 
 
 def passing_days(first: int, seconds: float) -> Callable[[], int]:
@@ -79,10 +80,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = threading.Event()
+        self.tell: Callable[[], None] = self.ready.set
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self.ready.set()
+        self.tell()  # from here on an interrupt is uvicorn's to handle
 
 
 def _config(service: Service) -> uvicorn.Config:

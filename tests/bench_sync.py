@@ -1,0 +1,47 @@
+"""One sync outside Dagster in this process, for bench.py: prints its CPU seconds per step as JSON."""
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pipelines.auth import token_source
+from pipelines.client import ShareClient
+from pipelines.extract import observe_listings
+from pipelines.load import load_pending, pending_files, stage
+from pipelines.observation import listings
+from pipelines.publish import reading, writing
+from pipelines.settings import Settings
+from pipelines.warehouse import Ledger
+from tests.bench import cpu_of_this_process
+
+
+def main(home: Path, day: int) -> None:
+    settings = Settings(data_dir=home, vbs_region="bench")
+    now = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(days=day)
+    begun = cpu_of_this_process()
+    steps: dict[str, float] = {}
+
+    def step(name: str) -> None:
+        steps[name] = cpu_of_this_process() - begun - sum(steps.values())
+
+    client = ShareClient(settings.endpoint(), token_source(settings), max_connections=settings.vbs_concurrency)
+    todo = listings(settings.vbs_region, settings.project_ids())
+    observed = observe_listings(todo, client, settings.landing_folder, sync_id=f"day {day}", now=lambda: now)
+    assert all(seen.status.is_proven for _, seen in observed)
+    client.close()
+    step("extract")
+    with reading(settings.warehouse_address()) as published:
+        ledger = published.ledger() if published else Ledger(frozenset(), {})
+    for file in pending_files(settings.landing_folder, ledger):
+        stage(file, settings.staging_folder)
+    step("normalize")
+    with writing(settings.warehouse_address()) as warehouse:
+        unloaded = load_pending(warehouse, settings.landing_folder, settings.staging_folder)
+    assert not unloaded, unloaded
+    step("record")
+    print(json.dumps({"work": sum(steps.values()), "steps": steps}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

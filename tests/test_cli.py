@@ -1,0 +1,218 @@
+"""The command line, as a user meets it: real processes, a simulator on a real port, exit codes and texts."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.output import to_csv, to_json
+from pipelines.simulator.faults import Fault
+from pipelines.simulator.server import serve
+from pipelines.simulator.service import Service
+from pipelines.simulator.world import World
+
+CANARY = "canary-token-0f9a8b7c"
+PROJECT = "c13f5220dc1949b0b741ea81a7cd5554"
+CONFIGURED = {"VBS_ENDPOINT": "http://127.0.0.1:9", "VBS_TOKEN": CANARY, "VBS_PROJECTS": PROJECT}
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """`backup-shares ...` in an empty folder, with nothing of this process's settings."""
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    return subprocess.run(command, cwd=folder, env=kept | environment, capture_output=True, check=False, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def service() -> Service:
+    return Service(World(projects=2, shares=20), token=CANARY)
+
+
+@pytest.fixture(scope="module")
+def synced(service: Service, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which one sync ran well, and what it printed."""
+    folder = tmp_path_factory.mktemp("synced")
+    with serve(service) as url:
+        done = run(folder, "sync", VBS_ENDPOINT=url, VBS_TOKEN=CANARY, VBS_PROJECTS=",".join(service.world.projects))
+    assert done.returncode == 0, done.stderr.decode()
+    return folder, done.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"VBS_ENDPOINT": ""}, "VBS_ENDPOINT is not set"),
+        ({"VBS_ENDPOINT": "vbs.example.com"}, "VBS_ENDPOINT is not an http(s) URL"),
+        ({"VBS_ENDPOINT": "http://vbs.example.com"}, "VBS_ENDPOINT begins with http://"),
+        ({"VBS_PROJECTS": ""}, "VBS_PROJECTS is not set"),
+        ({"VBS_PROJECTS": "../../etc"}, "VBS_PROJECTS holds '../../etc', which is not a project id"),
+        ({"VBS_PROJECTS": f"{PROJECT},{PROJECT}"}, f"VBS_PROJECTS names {PROJECT} twice"),
+        ({"VBS_TOKEN": ""}, "no credential is set"),
+        ({"VBS_TOKEN": f"{CANARY}\nX-Evil: 1"}, "VBS_TOKEN must hold one token"),
+        ({"VBS_TOKEN": "", "VBS_TOKEN_FILE": "/does/not/exist"}, "VBS_TOKEN_FILE cannot be read: no such file"),
+        ({"WAREHOUSE_URL": f"oracle://me:{CANARY}@db/x"}, "WAREHOUSE_URL is of the kind oracle"),
+        ({"WAREHOUSE_URL": f"{CANARY} is no url"}, "WAREHOUSE_URL is not a URL"),
+        ({"VBS_PAGE_SIZE": "5000"}, "VBS_PAGE_SIZE is not usable"),
+        ({"SYNC_HOUR": "noon"}, "SYNC_HOUR is not usable"),
+        ({"VBS_REGION": "../up"}, "VBS_REGION is not usable"),
+    ],
+)
+def test_bad_configuration_is_one_sentence_exit_code_2_and_nothing_done(
+    tmp_path: Path, environment: dict[str, str], sentence: str
+) -> None:
+    done = run(tmp_path, "sync", **CONFIGURED | environment)
+
+    told = done.stderr.decode()
+    assert done.returncode == 2, told
+    assert told.startswith(f"backup-shares: {sentence}")
+    assert told.count("\n") == 1
+    assert CANARY not in told + done.stdout.decode()
+    assert list(tmp_path.iterdir()) == [], "a refused sync leaves nothing behind"
+
+
+def test_an_unknown_command_is_a_usage_error(tmp_path: Path) -> None:
+    assert run(tmp_path, "frobnicate").returncode == 2
+
+
+def test_a_sync_prints_every_listing_with_its_proof(synced: tuple[Path, str], service: Service) -> None:
+    _, printed = synced
+    for project in service.world.projects:
+        assert printed.count(project) == 2
+    assert printed.count("covered") == 4
+
+
+def test_a_sync_with_a_failing_listing_exits_1_and_says_which_and_what_to_do(tmp_path: Path, service: Service) -> None:
+    revoked = service.world.projects[0]
+    broken = Service(World(projects=2, shares=20), token=CANARY, faults=[Fault(project_id=revoked, status=403)])
+    with serve(broken) as url:
+        done = run(tmp_path, "sync", VBS_ENDPOINT=url, VBS_TOKEN=CANARY, VBS_PROJECTS=",".join(service.world.projects))
+
+    told = done.stderr.decode()
+    assert done.returncode == 1
+    assert "2 of 4 listings are not proven; the others are published." in told
+    assert f"outgoing {revoked}: failed, HTTP 403" in told
+    assert CANARY not in told
+    found = json.loads(run(tmp_path, "query", "SELECT count(*) AS n FROM backup_shares", "--format", "json").stdout)
+    assert found[0]["n"] > 0
+
+
+def test_a_query_answers_in_every_format(synced: tuple[Path, str], service: Service) -> None:
+    folder, _ = synced
+    sql = "SELECT share_id, share_created_at FROM backup_shares ORDER BY share_id"
+    expected = sorted(record["id"] for record in service.world.shares(0))
+
+    as_json = json.loads(run(folder, "query", sql, "--format", "json").stdout)
+    as_csv = list(csv.DictReader(io.StringIO(run(folder, "query", sql, "--format", "csv").stdout.decode())))
+    run(folder, "query", sql, "--format", "parquet", "--output", "out.parquet")
+    as_parquet = pq.read_table(folder / "out.parquet")
+    as_table = run(folder, "query", sql).stdout.decode()
+
+    assert [row["share_id"] for row in as_json] == expected
+    assert [row["share_id"] for row in as_csv] == expected
+    assert as_parquet.column("share_id").to_pylist() == expected
+    assert as_parquet.schema.field("share_created_at").type == pa.timestamp("us", tz="UTC")
+    assert all(share_id in as_table for share_id in expected)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM backup_share_history",
+        "CREATE TABLE x (a INTEGER)",
+        "COPY observations TO 'stolen.csv'",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELEKT 1",
+    ],
+)
+def test_a_query_can_only_read_the_warehouse(synced: tuple[Path, str], sql: str) -> None:
+    folder, _ = synced
+    done = run(folder, "query", sql)
+
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("backup-shares: the warehouse refused: ")
+    assert "Traceback" not in done.stderr.decode()
+    assert not (folder / "stolen.csv").exists()
+
+
+def test_a_query_before_the_first_sync_says_what_to_do(tmp_path: Path) -> None:
+    done = run(tmp_path, "query", "SELECT 1")
+
+    assert done.returncode == 2
+    assert b"there is no warehouse yet" in done.stderr
+
+
+def test_a_second_sync_of_the_same_state_opens_no_versions(synced: tuple[Path, str], service: Service) -> None:
+    folder, _ = synced
+    count = "SELECT count(*) AS n FROM backup_share_history"
+    before = json.loads(run(folder, "query", count, "--format", "json").stdout)
+    with serve(service) as url:
+        again = run(
+            folder, "sync", "--quiet", VBS_ENDPOINT=url, VBS_TOKEN=CANARY, VBS_PROJECTS=",".join(service.world.projects)
+        )
+
+    assert again.returncode == 0, again.stderr.decode()
+    assert json.loads(run(folder, "query", count, "--format", "json").stdout) == before
+
+
+def test_the_warehouse_opens_in_plain_duckdb(synced: tuple[Path, str], service: Service) -> None:
+    folder, _ = synced
+    with duckdb.connect(str(folder / "data" / "warehouse.duckdb"), read_only=True) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM backup_shares").fetchone() or (None,)
+    assert count == len(service.world.shares(0))
+
+
+def test_simulate_says_how_to_reach_it_and_ends_quietly(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipelines.cli", "simulate", "--port", "0", "--shares", "5", "--projects", "1"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip() for _ in range(3)]
+        process.send_signal(2)
+        _, errors = process.communicate(timeout=20)
+
+    assert [line.split("=")[0] for line in lines] == ["VBS_ENDPOINT", "VBS_TOKEN", "VBS_PROJECTS"]
+    assert process.returncode == 0
+    assert errors == ""
+
+
+HOSTILE = ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "＝1", "plain", 'say "hi"', "a,b", "line\nbreak", None]
+
+
+def test_csv_holds_no_formula_and_loses_nothing_else() -> None:
+    answer = pa.table({"name": pa.array(HOSTILE, pa.string()), "size": pa.array(range(-1, len(HOSTILE) - 1))})
+
+    rows = list(csv.reader(io.StringIO(to_csv(answer).decode(), newline="")))
+
+    assert rows[0] == ["name", "size"]
+    assert [row[0] for row in rows[1:]] == [
+        "'=1+1", "'+1", "'-1", "'@x", "'\tx", "'\rx", "'＝1", "plain", 'say "hi"', "a,b", "line\nbreak", "",
+    ]  # fmt: skip
+    assert [row[1] for row in rows[1:3]] == ["-1", "0"], "a number is not a formula"
+
+
+def test_json_carries_the_values_as_they_are() -> None:
+    answer = pa.table({"name": pa.array(HOSTILE, pa.string())})
+
+    assert [row["name"] for row in json.loads(to_json(answer))] == HOSTILE
+
+
+def test_hostile_names_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    names = ["\x1b[2J\x1b]0;owned\x07", "a\u202egpj.exe", "x\x9b31m", "[red]markup[/red]", "two\nlines", "\u2028"]
+    with duckdb.connect(str(tmp_path / "w.duckdb")) as connection:
+        connection.execute("CREATE TABLE t AS SELECT unnest(?) AS name", [names])
+
+    printed = run(
+        tmp_path, "query", "SELECT name FROM t", WAREHOUSE_URL=f"duckdb:///{tmp_path}/w.duckdb"
+    ).stdout.decode()
+
+    forbidden = {*map(chr, range(0x20)), *map(chr, range(0x80, 0xA0)), *"\u2028\u2029\u202a\u202b\u202c\u202d\u202e"}
+    assert not forbidden - {"\n"} & set(printed)
+    assert "[red]markup[/red]" in printed
+    assert "\\x1b[2J" in printed

@@ -1,0 +1,52 @@
+"""Generated documents are true: README's tables and the DDL in sql/schema say what the code says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+GENERATED = ["README.md", "sql/schema/duckdb.sql"]
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_generated_document_is_fresh(name: str) -> None:
+    command = [sys.executable, "-m", "cogapp", "--check", "-p", "import sys; sys.path.insert(0, '.')", name]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{name} is stale, run `make docs`:\n{result.stdout}{result.stderr}"
+
+
+def test_the_readme_documents_every_setting() -> None:
+    for name in Settings.model_fields:
+        assert f"| `{name.upper()}` |" in readme()
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z-]+)`", readme()):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_relation_that_the_readme_names_exists() -> None:
+    from pipelines.schema import metadata
+    from pipelines.warehouse import view_queries
+
+    named = set(re.findall(r"`((?:backup|observations|rejected)[a-z_]*)`", readme()))
+    assert {"backup_shares", "backups", "backup_share_changes", "observations", "rejected_records"} <= named
+    assert named <= {*metadata.tables, *view_queries()}
+
+
+def test_no_tracked_file_names_a_machine_path_or_a_package_registry() -> None:
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for name in files:
+        text = (ROOT / name).read_bytes().decode("utf-8", "replace")
+        for hint in ("file" + ":///", "pypi." + "org", "pythonhosted", "index" + "-url"):
+            assert hint not in text, f"{name} holds {hint}"
