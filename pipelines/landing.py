@@ -1,8 +1,8 @@
 """The landing: the raw pages of every observation and its proof, one immutable Parquet file each.
 
 A file is written aside, flushed to the disk and renamed, so it is there whole or not at all; it is never changed.
-Its rows are the pages as received (key material blanked), its footer holds the observation as JSON. Everything
-that the history needs is in it: the warehouse can be rebuilt from these files alone.
+Its rows are the pages as received (key material blanked), its footer holds the observation as JSON and a
+digest of that. Everything that the history needs is in it: the warehouse can be rebuilt from these files alone.
 Paths are built from validated ids only:  <region>/<project_id>/<direction>/<observed_at>_<observation_id>.parquet
 Not here: what the pages mean (normalize.py), which files were loaded (warehouse.py).
 """

@@ -36,11 +36,11 @@ def writing(address: str, *, wait: float = 60.0, sleep: Callable[[float], None] 
         published.parent.mkdir(parents=True, exist_ok=True)
         with _only_writer(published, wait, sleep):
             aside = published.with_name(f".{published.name}.writing")
-            _discard(aside)
-            if published.exists():
-                shutil.copyfile(published, aside)
             warehouse = Warehouse(_engine(URL.create("duckdb", database=str(aside))))
+            _discard(aside)
             try:
+                if published.exists():
+                    shutil.copyfile(published, aside)
                 warehouse.migrate()
                 yield warehouse
                 warehouse.close()

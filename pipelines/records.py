@@ -229,16 +229,20 @@ def _split(text: str) -> Iterator[str]:
         position = _skip(text, end, ",")
 
 
-_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]|[^\s,:"\[\]{}]+', re.DOTALL)
+_STRING = r'"(?:[^"\\]++|\\.)*+"'
+_SCALAR = re.compile(rf"{_STRING}|[^\s,:\]}}]+", re.DOTALL)
+_BRACKET = re.compile(rf'(?:[^"\[\]{{}}]++|{_STRING})*+([\[\]{{}}])', re.DOTALL)
 
 
 def _end_of_value(text: str, position: int) -> int:
     # Not with a JSON reader: it would go down with one record that is nested too deep.
+    if text[position] not in "[{":
+        return _SCALAR.match(text, position).end()  # type: ignore[union-attr]  # it is JSON
     depth = 0
-    for token in _TOKEN.finditer(text, position):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token.group(), 0)
+    for bracket in _BRACKET.finditer(text, position):
+        depth += 1 if bracket.group(1) in "[{" else -1
         if depth == 0:
-            return token.end()
+            return bracket.end()
     return len(text)
 
 

@@ -13,9 +13,9 @@ import re
 
 import orjson
 
-_FILLED = re.compile(rb'VK(?!\\":\s*\\"\\")')
+_FILLED = re.compile(rb'VK(?!\\":\s*\\"\\"\s*[,}])')
 """The two letters, and not followed by an empty value as it stands inside an escaped JSON string."""
-_PLAIN_VALUE = re.compile(rb'(\\"VK\\":\s*\\")[^"\\]+(\\")')
+_PLAIN_VALUE = re.compile(rb'(\\"VK\\":\s*\\")[^"\\]+(\\"\s*[,}])')
 _ESCAPED = re.compile(r"\\u00[2-7]")
 """A character written as an escape could spell VK, at any depth, without the two letters standing there."""
 _ESCAPED_BYTES = re.compile(_ESCAPED.pattern.encode())
@@ -24,7 +24,7 @@ _STRING = re.compile(_TEXT, re.DOTALL)
 _VALUE_AFTER = re.compile(rf"(\s*:\s*)({_TEXT}|[\[{{]|[^\s,\]}}]+)", re.DOTALL)
 _BRACKET = re.compile(rf"{_TEXT}|[\[{{]|[\]}}]", re.DOTALL)
 _BLANKS = r"(?:\s|\\+[nrt]|\\+u00(?:20|0[9aAdD]))*"
-_NAMED = re.compile(rf'(?!VK":\s*"")(?:V|u0056)(?:K|u004[bB])\\*(?:"|u0022){_BLANKS}\\*(?::|u003[aA])')
+_NAMED = re.compile(rf'(?!VK":\s*""\s*[,}}])(?:V|u0056)(?:K|u004[bB])\\*(?:"|u0022){_BLANKS}\\*(?::|u003[aA])')
 """What could be the key, in text that is not JSON: better too much than too little."""
 _WITHHELD = '"[withheld: unreadable text with key material]"'
 

@@ -41,12 +41,13 @@ class ModelListing:
     ) -> None:
         self.clamp, self.by_backup, self.aligned, self.random = clamp, by_backup, aligned, random.Random(seed)
         self.changes = sorted(changes, key=lambda change: change.before)
+        self.shares_per_backup = shares_per_backup
         self.requests = self.serial = 0
         self.rows: list[Row] = []
         self.places: list[float] = []
         self.creation: dict[str | None, float] = {}
         for position in range(size):
-            self._put(position, float(position // shares_per_backup + 1))
+            self._put(position, float(position // (shares_per_backup if by_backup else 1) + 1))
             self.creation[self.rows[-1].share_id] = -self.random.random()
         self.always_alive = set(self.state())
         self.ever_alive = set(self.always_alive)
@@ -71,12 +72,13 @@ class ModelListing:
         high = self.places[rank] if rank < len(self.places) else low + 2
         if self.by_backup and rank and self.serial % 2:
             return low
+        assert low < (low + high) / 2 < high or self.by_backup, "no place left between two rows"
         return (low + high) / 2
 
     def _put(self, rank: int, place: float) -> None:
         self.serial += 1  # in every id, so that no id comes twice
         key = f"{place:036.30f} {self.serial:06d}"
-        share, backup = key, key if self.aligned else _scrambled(key)
+        share, backup = key, key if self.aligned else _scrambled(str(self.serial // self.shares_per_backup))
         if self.by_backup:
             share, backup = _scrambled(key), f"{place:036.30f}"
         self.rows.insert(rank, Row(f"share {share}", f"backup {backup}"))

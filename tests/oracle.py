@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, event
 
-from pipelines.landing import LandedFile, LandingWriter, sha256
+from pipelines.landing import LandedFile, LandingWriter
 from pipelines.normalize import Normalized, normalize_pages
 from pipelines.observation import Direction, Listing, Observation, Page, ProofStatus
 from pipelines.schema import metadata
@@ -230,7 +230,7 @@ class Story:
         self._clock = day(1, self.random.randrange(24))
         self._accepted: list[Step] = []
         self._seen: dict[str, tuple[Any, ...]] = {}
-        self.steps = [self._step(number) for number in range(min(self.random.randint(5, 12) for _ in "ab"))]
+        self.steps = [self._step(number) for number in range(min(self.random.randint(5, 12) for _ in "abc"))]
 
     def _step(self, number: int) -> Step:
         plan, listing = self.random.choice(PLANS), self.random.choice(self.listings)

@@ -6,7 +6,6 @@ Not here: that both readers agree on everything (test_normalize.py), key materia
 import json
 from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
 import pytest
 
 from pipelines import normalize
@@ -129,7 +128,8 @@ def page(*texts: str) -> bytes:
 
 
 def rows(frame) -> list[dict]:
-    return pa.Table.from_pandas(frame, preserve_index=False).to_pylist()
+    columns = {name: frame[name].array.__arrow_array__().to_pylist() for name in frame.columns}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def only_rejection(result) -> dict:

@@ -146,6 +146,8 @@ SPELLINGS = {
     "truncated, everything escaped": '{"x": "' + escape_all(INNER),
     "text around it": "metadata: " + INNER + " (end)",
     "byte order mark": "\ufeff" + INNER.replace('"VK": ', '"VK" : '),
+    "quotes not escaped": '{"VK": "VK "x" VK"' + CANARY + '"}',
+    "ends in an empty string": '{"VK": ""' + CANARY + '"}',
     "single word": '{"VK" : ' + CANARY + "}",
     "lone surrogate beside it": '{"a": "\\ud800", "VK" : "' + CANARY + '"}',
     "too deep to read": '{"VK" : "' + CANARY + '", "x": ' + "[" * 2000 + "]" * 2000 + "}",
@@ -175,20 +177,28 @@ def test_no_spelling_lets_the_key_through(spelling, outer):
     assert blank_key_material(blanked) == blanked
 
 
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 @pytest.mark.parametrize(
-    "spelling", [name for name, text in SPELLINGS.items() if text.startswith("{") and "CS" in text]
+    "spelling", [name for name, text in SPELLINGS.items() if is_json(text) and "\\ud8" not in text]
 )
 def test_what_can_be_read_keeps_its_other_values(spelling):
     text = SPELLINGS[spelling]
-    try:
-        before = json.loads(text)
-    except ValueError:
-        pytest.skip("not JSON: such text is withheld as a whole")
     after = metadata_in(blank_key_material(page(text)))
-    if spelling in ("lone surrogate beside it", "too deep to read"):
-        assert after == "[withheld: unreadable text with key material]"
-    else:
-        assert expected_after(before) == expected_after(json.loads(after), check=True)
+    assert expected_after(json.loads(after), check=True) == expected_after(json.loads(text))
+
+
+@pytest.mark.parametrize("spelling", ["lone surrogate beside it", "too deep to read", "truncated, key escaped"])
+def test_text_that_holds_a_key_and_cannot_be_read_is_withheld(spelling):
+    body = page(json.dumps({"CS": 1}), SPELLINGS[spelling])
+    assert metadata_in(blank_key_material(body), 0) == '{"CS": 1}'
+    assert metadata_in(blank_key_material(body), 1) == "[withheld: unreadable text with key material]"
 
 
 def expected_after(value, *, check: bool = False):
@@ -318,7 +328,7 @@ def parsed(value, pattern):
     return value
 
 
-@settings(deadline=None, derandomize=True, max_examples=600)
+@settings(deadline=None, derandomize=True, max_examples=150)
 @given(pages_with_keys())
 def test_whatever_the_page_the_keys_are_gone_and_all_else_is_there(case):
     body, expected = case
@@ -330,7 +340,7 @@ def test_whatever_the_page_the_keys_are_gone_and_all_else_is_there(case):
         assert blanked == body
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=80)
 @given(pages_with_keys(), st.data())
 def test_metadata_cut_anywhere_does_not_let_the_key_through(case, data):
     page_value = json.loads(case[0])
@@ -343,7 +353,7 @@ def test_metadata_cut_anywhere_does_not_let_the_key_through(case, data):
     json.loads(blanked)
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=150)
 @given(st.lists(WORDS, max_size=30).map("".join), encodings())
 def test_hostile_text_leaves_the_page_valid_and_stays_put_once_blanked(text, write):
     blanked = blank_key_material(write({"shared": [{"name": text}, {"name": "left alone"}]}).encode())
@@ -353,41 +363,18 @@ def test_hostile_text_leaves_the_page_valid_and_stays_put_once_blanked(text, wri
 
 # --- Size
 
-MEGABYTES = 5_000_000
-
 
 @pytest.mark.parametrize(
     "pattern",
-    [
-        "\\",
-        '"',
-        '\\"',
-        "{",
-        "[",
-        "VK",
-        'VK"',
-        'VK":',
-        'VK" ',
-        '"VK":"',
-        'VK\\"',
-        "\\u0056",
-        "VK\\\\\\",
-        "u005c",
-        "VK\\u0022",
-        " ",
-        ":",
-    ],
+    ["\\", '"', '\\"', "{", "VK", 'VK"', 'VK":', '"VK":"', "VK\\\\\\", "\\u0056", "VK\\u0022 ", "u005c", 'VK":\n', "["],
 )
-def test_five_hostile_megabytes_are_done_in_one_pass(pattern):
-    # A pattern that goes back and forth would take hours here; there is no clock, the test just never ends.
-    text = "VK " + pattern * (MEGABYTES // 2 // len(pattern)) + CANARY
-    body = page(text, '{"VK": "' + pattern * 1000)
+def test_megabytes_of_hostile_text_are_done_in_one_pass(pattern):
+    # A pattern that goes back and forth would need hours here: there is no clock, the test would never end.
+    text = "VK " + pattern * (2_000_000 // len(pattern))
+    body = page(
+        text, json.dumps({"x": text[:500_000], "VK": CANARY + text[:100_000]}), '{"VK": "' + text[:100_000] + CANARY
+    )
     blanked = blank_key_material(body)
-    assert [record["id"] for record in json.loads(blanked)["shared"]] == ["0", "1"]
-    inside = page(json.dumps({"VK": CANARY + text, "x": text.replace(CANARY, "")}))
-    assert_gone_quickly(blank_key_material(inside))
-
-
-def assert_gone_quickly(blanked: bytes) -> None:
     assert CANARY.encode() not in blanked
-    assert json.loads(metadata_in(blanked))["VK"] == ""
+    assert json.loads(metadata_in(blanked, 1))["VK"] == ""
+    assert [record["id"] for record in json.loads(blanked)["shared"]] == ["0", "1", "2"]

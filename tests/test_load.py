@@ -1,0 +1,265 @@
+"""From the landing to the warehouse: what is recorded, in which order, what blocks what; and rebuild = live.
+
+Not here: landing files themselves (test_landing.py), one recording (test_warehouse.py).
+"""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipelines.landing import landed_files, read_observation
+from pipelines.load import (
+    load_pending,
+    normalize_landed,
+    pending_files,
+    read_staged,
+    stage,
+    unrecorded_files,
+)
+from tests.oracle import (
+    B1,
+    B2,
+    IN,
+    OUT,
+    S1,
+    S2,
+    UNPROVEN,
+    Story,
+    day,
+    dump,
+    land,
+    make_observation,
+    make_page,
+    make_share,
+    make_warehouse,
+    rows,
+)
+
+ONE, TWO = make_page(make_share(S1, B1)), make_page(make_share(S1, B1), make_share(S2, B2))
+
+
+@pytest.fixture
+def warehouse():
+    warehouse = make_warehouse()
+    yield warehouse
+    warehouse.close()
+
+
+@pytest.fixture
+def landing(tmp_path) -> Path:
+    return tmp_path / "landing"
+
+
+@pytest.fixture
+def staging(tmp_path) -> Path:
+    return tmp_path / "staging"
+
+
+def recorded(warehouse) -> list[tuple]:
+    return rows(warehouse, "SELECT observed_at, direction FROM observations ORDER BY ALL")
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_landed_and_not_recorded_is_recorded_oldest_first(warehouse, landing, staging):
+    for number in (2, 1, 3):
+        land(landing, make_observation(day(number)), TWO if number == 1 else ONE)
+    assert [file.observed_at for file in pending_files(landing, warehouse.ledger())] == [day(1), day(2), day(3)]
+    assert load_pending(warehouse, landing, staging) == []
+    assert pending_files(landing, warehouse.ledger()) == []
+    assert rows(warehouse, "SELECT share_id, valid_from FROM backup_share_history ORDER BY 1") == [
+        (S1, day(1)),
+        (S2, day(1)),
+    ]
+    assert rows(warehouse, f"SELECT valid_to FROM backup_share_history WHERE share_id = '{S2}'") == [(day(2),)]
+
+
+def test_observations_of_a_killed_sync_are_loaded_by_the_next_one(warehouse, landing, staging):
+    land(landing, make_observation(day(1), sync_id="killed before it could load"), TWO)
+    land(landing, make_observation(day(2), sync_id="next"), ONE)
+    assert load_pending(warehouse, landing, staging) == []
+    question = "SELECT sync_id, shares_granted, shares_withdrawn FROM observations ORDER BY observed_at"
+    assert rows(warehouse, question) == [
+        ("killed before it could load", 2, 0),
+        ("next", 0, 1),
+    ]
+
+
+def test_an_observation_older_than_the_last_recorded_one_is_left_alone_and_named(warehouse, landing, staging):
+    land(landing, make_observation(day(2)), ONE)
+    load_pending(warehouse, landing, staging)
+    before = dump(warehouse)
+    late = land(landing, make_observation(day(1), sync_id="late"), TWO)
+    other = land(landing, make_observation(day(1), IN, sync_id="late"), TWO)
+    assert pending_files(landing, warehouse.ledger()) == [other]
+    found = unrecorded_files(landing, warehouse.ledger(), "late")
+    assert {unloaded.file.name: unloaded.reason for unloaded in found} == {
+        late.name: "a later observation of its listing was recorded first: only a rebuild can use it",
+        other.name: "it was not recorded, see the log",
+    }
+    other.path.unlink()
+    assert load_pending(warehouse, landing, staging) == []
+    assert dump(warehouse) == before
+
+
+def test_only_what_the_sync_itself_left_unrecorded_is_named(warehouse, landing):
+    land(landing, make_observation(day(1), sync_id="mine"), ONE)
+    land(landing, make_observation(day(2), sync_id="another"), ONE)
+    found = unrecorded_files(landing, warehouse.ledger(), "mine")
+    assert [unloaded.file.observed_at for unloaded in found] == [day(1)]
+
+
+def test_a_file_that_the_landing_did_not_write_is_not_loaded(warehouse, landing, staging):
+    file = land(landing, make_observation(day(1)), ONE)
+    for name in ("notes.parquet", ".1-2.tmp", "20260301T060000000000Z_short.parquet"):
+        shutil.copy(file.path, file.path.with_name(name))
+    assert load_pending(warehouse, landing, staging) == []
+    assert recorded(warehouse) == [(day(1), "outgoing")]
+
+
+def test_pages_of_an_unproven_observation_are_not_even_read(warehouse, landing, staging):
+    land(landing, make_observation(day(1), **UNPROVEN), b"whatever was received")
+    assert load_pending(warehouse, landing, staging) == []
+    assert rows(warehouse, "SELECT is_proven, share_count FROM observations") == [(False, 0)]
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+def damage(path: Path, kind: str) -> None:
+    whole = path.read_bytes()
+    match kind:
+        case "empty":
+            path.write_bytes(b"")
+        case "cut":
+            path.write_bytes(whole[: len(whole) // 2])
+        case "footer gone":
+            path.write_bytes(whole[:-100])
+        case "another format":
+            path.write_bytes(b"PK\x03\x04" + whole)
+        case "another's content":
+            other = path.parent.parent / "elsewhere"
+            file = land(other, make_observation(day(9)), ONE)
+            shutil.copy(file.path, path)
+            shutil.rmtree(other)
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "footer gone", "another format", "another's content"])
+def test_a_damaged_file_blocks_its_own_listing_only_and_is_named(warehouse, landing, staging, kind):
+    land(landing, make_observation(day(1)), ONE)
+    bad = land(landing, make_observation(day(2)), TWO)
+    waiting = land(landing, make_observation(day(3)), TWO)
+    land(landing, make_observation(day(2), IN), TWO)
+    whole = bad.path.read_bytes()
+    damage(bad.path, kind)
+    named, queued = load_pending(warehouse, landing, staging)
+    assert named.file == bad
+    assert bad.name in named.reason
+    assert "restore it from a backup, or move it out of LANDING_DIR" in named.reason
+    assert (queued.file, queued.reason) == (waiting, "waits for an earlier observation of its listing")
+    assert recorded(warehouse) == [(day(1), "outgoing"), (day(2), "incoming")]
+    if kind != "another format":  # its footer is sound: only who reads the pages can know
+        left = unrecorded_files(landing, warehouse.ledger(), "a later sync")
+        assert [unloaded.file for unloaded in left] == [bad]
+    bad.path.write_bytes(whole)
+    assert load_pending(warehouse, landing, staging) == []
+    assert len(recorded(warehouse)) == 4
+
+
+def test_a_recorded_file_that_was_changed_afterwards_is_not_taken_for_another_observation(warehouse, landing, staging):
+    file = land(landing, make_observation(day(1)), ONE)
+    load_pending(warehouse, landing, staging)
+    before = dump(warehouse)
+    file.path.unlink()
+    land(landing, make_observation(day(1)), TWO)
+    assert load_pending(warehouse, landing, staging) == []
+    assert dump(warehouse) == before
+
+
+# --- rebuild = live ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_warehouse_made_again_from_the_landing_is_the_same_row_for_row(landing, staging, seed):
+    story = Story(seed)
+    live = make_warehouse()
+    for number, step in enumerate(step for step in story.steps if story.is_accepted(step)):
+        file = land(landing, step.observation, *step.pages)
+        if number % 2:
+            stage(file, staging)
+        if number % 3:
+            assert load_pending(live, landing, staging) == [], f"seed {seed}, step {number}"
+    load_pending(live, landing, staging)
+    rebuilt = make_warehouse()
+    assert load_pending(rebuilt, landing, staging) == []
+    assert dump(rebuilt) == dump(live), f"seed {seed}"
+    assert len(dump(live)["observations"]) == len(landed_files(landing))
+    live.close()
+    rebuilt.close()
+
+
+# --- staging ----------------------------------------------------------------------------------------------------------
+
+RICH = make_page(
+    make_share(S1, B1, updated_at="2026-03-01T00:00:00.123456"),
+    make_share(S2, B2, backup=None),
+    make_share(S2.replace("5", "6"), B2, created_at="yesterday"),
+)
+
+
+def assert_same(staged, fresh) -> None:
+    for name in ("shares", "backups", "rejected"):
+        pd.testing.assert_frame_equal(getattr(staged, name), getattr(fresh, name))
+    assert staged.conflict_count == fresh.conflict_count
+
+
+@pytest.mark.parametrize("page", [RICH, make_page()], ids=["rich", "empty"])
+def test_staged_frames_are_the_frames_made_fresh(landing, staging, page):
+    file = land(landing, make_observation(day(1)), page)
+    returned = stage(file, staging)
+    staged, fresh = read_staged(file, staging), normalize_landed(file, read_observation(file))
+    assert staged is not None
+    assert_same(staged, fresh)
+    assert_same(returned, fresh)
+
+
+def test_staging_is_used_and_cleared(warehouse, landing, staging):
+    file = land(landing, make_observation(day(1)), TWO)
+    stage(file, staging)
+    assert load_pending(warehouse, landing, staging) == []
+    assert list(staging.iterdir()) == []
+    assert len(rows(warehouse, "SELECT * FROM backup_shares")) == 2
+
+
+def test_staging_twice_gives_the_same(landing, staging):
+    file = land(landing, make_observation(day(1)), TWO)
+    stage(file, staging)
+    (staging / f".{file.observation_id}").mkdir()  # of a sync that was killed
+    stage(file, staging)
+    assert [path.name for path in staging.iterdir()] == [file.observation_id]
+
+
+@pytest.mark.parametrize("part", ["shares.parquet", "backups.parquet", "rejected.parquet", "conflicts"])
+@pytest.mark.parametrize("kind", ["gone", "empty", "cut"])
+def test_damaged_staging_is_ignored(warehouse, landing, staging, part, kind):
+    file = land(landing, make_observation(day(1)), TWO)
+    stage(file, staging)
+    path = staging / file.observation_id / part
+    if kind == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"" if kind == "empty" or part == "conflicts" else path.read_bytes()[:-20])
+    assert read_staged(file, staging) is None
+    assert load_pending(warehouse, landing, staging) == []
+    assert len(rows(warehouse, "SELECT * FROM backup_shares")) == 2
+
+
+def test_listings_of_the_ledger_are_the_listings_of_the_landing(warehouse, landing, staging):
+    land(landing, make_observation(day(1)), ONE)
+    land(landing, make_observation(day(2), IN), ONE)
+    load_pending(warehouse, landing, staging)
+    assert warehouse.ledger().last_observed_at == {OUT: day(1), IN: day(2)}
+    assert all(warehouse.ledger().is_recorded(file) for file in landed_files(landing))

@@ -1,0 +1,329 @@
+"""The SQL that analysts read: every file runs, says what it answers, and tells each share once and by its giver.
+
+Not here: what the rows of a diary are, day by day (test_history.py).
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipelines.schema import backup_history, backup_share_history, content_columns, metadata, sql_folder
+from tests.oracle import (
+    ALICE,
+    B1,
+    B2,
+    BOB,
+    IN,
+    OUT,
+    S1,
+    S2,
+    S3,
+    UNPROVEN,
+    day,
+    make_backup,
+    make_observation,
+    make_page,
+    make_share,
+    make_warehouse,
+    record,
+    rows,
+)
+from tests.test_history import DIARY
+
+FILES = sorted([*sql_folder("views").glob("*.sql"), *sql_folder("reports").glob("*.sql")])
+VIEWS = ("backup_shares", "backups", "backup_share_snapshots", "backup_snapshots", "backup_share_changes")
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+@pytest.fixture
+def warehouse():
+    warehouse = make_warehouse()
+    yield warehouse
+    warehouse.close()
+
+
+@pytest.fixture(scope="module")
+def diary():
+    warehouse = make_warehouse()
+    for (observation, shares), _ in DIARY.values():
+        record(warehouse, observation, make_page(*shares))
+    yield warehouse
+    warehouse.close()
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_file_begins_with_its_question_and_its_grain(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert re.fullmatch(r"-- [A-Z].*\?", lines[0]), "the first line is the question"
+    assert lines[1].startswith("-- Grain: one row per "), "the second line is the grain"
+
+
+def run(warehouse, path: Path):
+    text = path.read_text(encoding="utf-8")
+    wanted = {"sync_id": "sync of 03-02 06"}
+    return warehouse.query(text, **{name: value for name, value in wanted.items() if f"${name}" in text})
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_file_runs_on_an_empty_warehouse(warehouse, path):
+    assert run(warehouse, path).num_rows == 0
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_file_answers_on_the_diary(diary, path):
+    assert run(diary, path).num_rows > 0
+
+
+def test_every_view_is_made_and_there_is_no_other(diary):
+    assert {name for (name,) in rows(diary, "SELECT view_name FROM duckdb_views() WHERE NOT internal")} == set(VIEWS)
+    assert {path.stem for path in sql_folder("views").glob("*.sql")} == set(VIEWS)
+
+
+def test_the_reports_on_the_diary_are_these(diary):
+    def report(name: str) -> list[tuple]:
+        table = run(diary, sql_folder("reports") / f"{name}.sql")
+        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+    status = report("listing_status")
+    assert len(status) == 1
+    assert status[0][:9] == (day(2), ALICE, "outgoing", "exact", True, 2, 0, 1, 0)
+    current = report("current_shares")
+    assert sorted(row[:5] for row in current) == [
+        (ALICE, BOB, "nightly", "available", 40),
+        (ALICE, BOB, "renamed", "available", 40),
+    ]
+
+
+# --- columns ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_shows_every_column_that_comes_from_the_api(diary, view):
+    table = backup_share_history if "share" in view else backup_history
+    shown = diary.query(f"SELECT * FROM {view}").column_names
+    assert [column.name for column in content_columns(table) if column.name not in shown] == []
+    assert [name for name in ("region", "project_id", "direction") if name not in shown] == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_no_view_shows_the_sentinel_or_the_fingerprint(diary, view):
+    table = diary.query(f"SELECT * FROM {view}")
+    assert not {"valid_to", "row_hash", "witness_rank"} & set(table.column_names)
+    times = [column.to_pylist() for column in table.columns if str(column.type).startswith("timestamp")]
+    assert times
+    assert all(value is None or value.year < 9999 for column in times for value in column)
+
+
+def test_every_table_and_every_column_is_explained_in_the_database(diary):
+    found = rows(diary, "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE schema_name = 'main'")
+    comments = {(table, column): comment for table, column, comment in found if table in metadata.tables}
+    assert len(comments) == sum(len(table.columns) for table in metadata.tables.values())
+    assert [place for place, comment in comments.items() if not comment or not comment.endswith(".")] == []
+    assert dict(rows(diary, "SELECT table_name, comment FROM duckdb_tables()")) == {
+        name: table.comment for name, table in metadata.tables.items()
+    }
+
+
+FULL_BACKUP = {
+    "volume_id": "a volume",
+    "snapshot_id": "a snapshot of the volume",
+    "name": "a name",
+    "status": "restoring",
+    "availability_zone": "az-1",
+    "container": "a container",
+    "description": '{"DESC": "before the upgrade", "INC": 1}',
+    "fail_reason": "none really",
+    "size": 9007199254740993,
+    "object_count": 22,
+    "service_metadata": '{"CS": 4, "SS": "40", "DL": 3, "Type": 1, "ST": 5, "BT": 6, "bootable": true}',
+    "is_incremental": False,
+    "has_dependent_backups": True,
+    "created_at": "2026-01-01T00:00:01.000001",
+    "updated_at": "2026-01-02T00:00:02",
+    "data_timestamp": "2026-01-03 00:00:03",
+}
+FULL_ROW = {
+    "backup_id": B1,
+    "volume_id": "a volume",
+    "volume_snapshot_id": "a snapshot of the volume",
+    "backup_name": "a name",
+    "backup_status": "restoring",
+    "availability_zone": "az-1",
+    "container": "a container",
+    "description": '{"DESC": "before the upgrade", "INC": 1}',
+    "description_text": "before the upgrade",
+    "fail_reason": "none really",
+    "size_gb": 9007199254740993,
+    "object_count": 22,
+    "chain_size_mb": 4,
+    "space_saving_percent": 40,
+    "dedup_compression_code": 3,
+    "backup_type_code": 1,
+    "image_type_code": 5,
+    "storage_type_code": 6,
+    "is_incremental": False,
+    "is_incremental_requested": True,
+    "has_dependent_backups": True,
+    "is_bootable": True,
+    "backup_created_at": "2026-01-01 00:00:01.000001+00",
+    "backup_updated_at": "2026-01-02 00:00:02+00",
+    "data_timestamp": "2026-01-03 00:00:03+00",
+}
+
+
+@pytest.mark.parametrize("relation", ["backup_history", "backups", "backup_snapshots"])
+def test_every_field_of_a_backup_stands_in_its_own_column(warehouse, relation):
+    record(
+        warehouse, make_observation(day(1)), make_page(make_share(S1, B1, backup=make_backup(B1, **FULL_BACKUP)))
+    )
+    text = ("backup_created_at", "backup_updated_at", "data_timestamp")
+    shown = [f"CAST({name} AS varchar)" if name in text else name for name in FULL_ROW]
+    assert set(FULL_ROW) == {column.name for column in content_columns(backup_history)}
+    assert rows(warehouse, f"SELECT {', '.join(shown)} FROM {relation}") == [tuple(FULL_ROW.values())]
+
+
+# --- two witnesses ----------------------------------------------------------------------------------------------------
+
+# The giver says one thing of the share and its backup, the receiver another; both are observed.
+BY_GIVER = make_share(S1, B1, updated_at="2026-02-03T00:00:00", backup=make_backup(B1, name="as Alice has it"))
+BY_RECEIVER = make_share(S1, B1, updated_at=None, backup=make_backup(B1, name="as Bob sees it"))
+
+
+def see(warehouse, number: int, given: list | None, received: list | None) -> None:
+    """A day's observations of both listings; None is a walk that proves nothing."""
+    for hour, listing, shares in ((6, OUT, given), (7, IN, received)):
+        proof = UNPROVEN if shares is None else {}
+        record(warehouse, make_observation(day(number, hour), listing, **proof), make_page(*(shares or [])))
+
+
+def test_a_share_seen_from_both_sides_is_one_row_told_by_its_giver(warehouse):
+    see(warehouse, 1, [BY_GIVER], [BY_RECEIVER])
+    assert rows(warehouse, "SELECT share_id, direction, project_id, valid_from FROM backup_shares") == [
+        (S1, "outgoing", ALICE, day(1))
+    ]
+    assert rows(warehouse, "SELECT backup_id, direction, backup_name FROM backups") == [
+        (B1, "outgoing", "as Alice has it")
+    ]
+    assert rows(warehouse, "SELECT share_id, direction, observed_at FROM backup_share_snapshots") == [
+        (S1, "outgoing", day(1))
+    ]
+    assert rows(warehouse, "SELECT backup_id, backup_name FROM backup_snapshots") == [(B1, "as Alice has it")]
+    assert rows(warehouse, "SELECT share_id, change_type, direction FROM backup_share_changes") == [
+        (S1, "granted", "outgoing")
+    ]
+
+
+def test_on_a_day_without_proof_of_the_givers_listing_the_receivers_tells_the_share(warehouse):
+    see(warehouse, 1, [BY_GIVER], [BY_RECEIVER])
+    see(warehouse, 2, None, [BY_RECEIVER])
+    see(warehouse, 3, [BY_GIVER], None)
+    see(warehouse, 4, None, None)
+    shares = "SELECT strftime(snapshot_date, '%m-%d'), share_id, direction FROM backup_share_snapshots ORDER BY 1"
+    assert rows(warehouse, shares) == [
+        ("03-01", S1, "outgoing"),
+        ("03-02", S1, "incoming"),
+        ("03-03", S1, "outgoing"),
+    ]
+    backups = "SELECT strftime(snapshot_date, '%m-%d'), backup_name FROM backup_snapshots ORDER BY 1"
+    assert rows(warehouse, backups) == [
+        ("03-01", "as Alice has it"),
+        ("03-02", "as Bob sees it"),
+        ("03-03", "as Alice has it"),
+    ]
+    # Now is what was last proven, whenever that was.
+    assert rows(warehouse, "SELECT direction, last_observed_at FROM backup_shares") == [("outgoing", day(3))]
+
+
+def test_changes_are_told_by_one_side_only_and_by_the_receiver_where_the_giver_never_saw_the_share(warehouse):
+    of_others = make_share(S2, B2, from_project_id="some-other-tenant")
+    see(warehouse, 1, [], [of_others])
+    see(warehouse, 2, [BY_GIVER], [BY_RECEIVER, of_others])
+    see(warehouse, 3, [], [])
+    changes = "SELECT strftime(change_date, '%m-%d'), change_type, share_id, direction, is_baseline"
+    assert rows(warehouse, f"{changes} FROM backup_share_changes ORDER BY 1, 2, 3") == [
+        ("03-01", "granted", S2, "incoming", True),
+        ("03-02", "granted", S1, "outgoing", False),
+        ("03-03", "withdrawn", S1, "outgoing", False),
+        ("03-03", "withdrawn", S2, "incoming", False),
+    ]
+
+
+def test_a_withdrawal_that_only_the_giver_saw_leaves_the_receivers_word(warehouse):
+    see(warehouse, 1, [BY_GIVER], [BY_RECEIVER])
+    see(warehouse, 2, [], None)
+    # Two independent witnesses: a difference is a finding, not a withdrawal.
+    assert rows(warehouse, "SELECT share_id, direction FROM backup_shares") == [(S1, "incoming")]
+    assert rows(warehouse, "SELECT snapshot_date FROM backup_share_snapshots WHERE snapshot_date = '2026-03-02'") == []
+
+
+def test_a_day_with_two_observations_is_shown_as_the_later_one_saw_it(warehouse):
+    record(warehouse, make_observation(day(1, 6)), make_page(make_share(S1, B1)))
+    record(warehouse, make_observation(day(1, 18)), make_page(make_share(S2, B2)))
+    record(warehouse, make_observation(day(1, 20), **UNPROVEN))
+    assert rows(warehouse, "SELECT share_id, observed_at FROM backup_share_snapshots") == [(S2, day(1, 18))]
+
+
+def test_the_day_of_a_snapshot_is_a_day_in_utc_whatever_the_zone_of_the_session(warehouse):
+    record(warehouse, make_observation(day(1, 0)), make_page(make_share(S1, B1)))
+    record(warehouse, make_observation(day(1, 23)), make_page(make_share(S1, B1)))
+    with warehouse._engine.connect() as connection:
+        connection.exec_driver_sql("SET TimeZone = 'Asia/Kolkata'")
+    for question in (
+        "SELECT strftime(snapshot_date, '%m-%d') FROM backup_share_snapshots",
+        "SELECT strftime(snapshot_date, '%m-%d') FROM backup_snapshots",
+        "SELECT strftime(change_date, '%m-%d') FROM backup_share_changes",
+    ):
+        assert rows(warehouse, question) == [("03-01",)]
+    assert len(rows(warehouse, "SELECT * FROM backup_shares")) == 1
+
+
+def test_a_day_on_which_nothing_is_shared_has_no_rows_and_is_no_gap_in_the_ledger(warehouse):
+    record(warehouse, make_observation(day(1)), make_page(make_share(S1, B1)))
+    record(warehouse, make_observation(day(2)), make_page())
+    assert rows(warehouse, "SELECT strftime(snapshot_date, '%m-%d') FROM backup_share_snapshots") == [("03-01",)]
+    assert rows(warehouse, "SELECT count(*) FROM observations WHERE is_proven") == [(2,)]
+
+
+# --- strangers --------------------------------------------------------------------------------------------------------
+
+HOSTILE = [
+    "'; DROP TABLE observations; --",
+    '"; DELETE FROM backup_history; --',
+    "$sync_id ? %s {} :name",
+    "<script>alert(1)</script>",
+    "=cmd|' /C calc'!A0",
+    "line\nbreak\ttab\r\x1b[2J",
+    "\u202e\u2028\u0000\U0001f4a3",
+    "\\",
+    "x" * 100_000,
+    "",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_text_is_stored_as_it_came_and_harms_nothing(warehouse, text):
+    tables = rows(warehouse, "SELECT table_name, sql FROM duckdb_tables() ORDER BY 1")
+    record(warehouse, make_observation(day(1)), make_page(make_share(S3, B2)))
+    backup = make_backup(B1, name=text, description=text, container=text)
+    record(
+        warehouse,
+        make_observation(day(2), sync_id=text.replace("\0", "")),
+        make_page(make_share(S3, B2), make_share(S1, B1, backup=backup), make_share(S2, B2, to_project_id=text)),
+    )
+    # PostgreSQL cannot store NUL; the sign for it stands in its place.
+    stored = text.replace("\0", "\u2400")
+    assert rows(warehouse, f"SELECT backup_name, description, container FROM backups WHERE backup_id = '{B1}'") == [
+        (stored, stored, stored)
+    ]
+    assert rows(warehouse, "SELECT share_id FROM rejected_records") == [(S2,)]
+    assert rows(warehouse, "SELECT share_id FROM backup_shares ORDER BY 1") == [(S1,), (S3,)]
+    assert rows(warehouse, "SELECT table_name, sql FROM duckdb_tables() ORDER BY 1") == tables
+    for path in FILES:
+        run(warehouse, path)
