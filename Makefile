@@ -54,7 +54,7 @@ sync: .venv/made
 	@$(BIN)/backup-shares sync
 
 dev: .venv/made
-	@mkdir -p $(HOME_DIR) && cp pipelines/dagster.yaml $(HOME_DIR)/
+	@mkdir -p $(HOME_DIR) && { test -e $(HOME_DIR)/dagster.yaml || cp pipelines/dagster.yaml $(HOME_DIR)/; }
 	DAGSTER_HOME=$(HOME_DIR) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 # The simulator ends with the UI.

@@ -126,7 +126,6 @@ class LandingWriter:
         # Without a commit the rest of the buffers is written to a file that is deleted at once: it may fail unheard.
         with contextlib.suppress(OSError, ValueError):
             self._parquet.close()
-        self._parquet.is_open = False  # or its finalizer tries again
         with contextlib.suppress(OSError):
             self._file.close()
         self._aside.unlink(missing_ok=True)

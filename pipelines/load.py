@@ -56,7 +56,14 @@ def unrecorded_files(landing: Path, ledger: Ledger, sync_id: str) -> list[Unload
 def normalize_landed(file: LandedFile, observation: Observation) -> Normalized:
     """The frames of a landed observation; empty where nothing is proven, as nothing of it is published."""
     pages = read_pages(file) if observation.status.is_proven else ()
-    return normalize_pages(pages, observation.excluded_ids)
+    try:
+        return normalize_pages(pages, observation.excluded_ids)
+    except (ValueError, IndexError):
+        # Pages were checked before they were landed: the disk has changed one since.
+        raise LandingError(
+            f"landing file {file.name} is damaged (a page is no page): "
+            "restore it from a backup, or move it out of LANDING_DIR to go on without it"
+        ) from None
 
 
 def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unloaded]:

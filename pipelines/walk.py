@@ -34,6 +34,8 @@ END_ROWS = 20
 """Rows asked from the top of the list: more than the ten recipients that one backup can have (api-facts 1.6)."""
 MAX_STALLS = 4
 """Pages in a row that show nothing new although more is known to be there."""
+FLAWED_PASSES = 4
+"""Passes after which a list that never gave a sound one is given up."""
 UNCOUNTED_PAGES = 10_000
 """Page budget where the service has no count that could say how many to expect."""
 
@@ -73,8 +75,12 @@ class Walk:
     pass_count: int
 
 
-def walk(fetch: Fetch, count: Count, *, limit: int = 1000, max_passes: int = 4) -> Walk:
-    """Walk the list until something is proven, at most `max_passes` times. Exceptions of `fetch` and `count` pass."""
+def walk(fetch: Fetch, count: Count, *, limit: int = 1000, max_passes: int = 12) -> Walk:
+    """Walk the list until something is proven, at most `max_passes` times. Exceptions of `fetch` and `count` pass.
+
+    One pass is enough for a list that stands still. One that moves is walked again until a pass finds it quiet or a
+    certificate holds; change that would explain a wrong count is no proof, for it could also hide a hidden row.
+    """
     counts = [count()]
     passes: list[_Pass] = []
     while len(passes) < max_passes:
@@ -83,7 +89,9 @@ def walk(fetch: Fetch, count: Count, *, limit: int = 1000, max_passes: int = 4) 
         proof = _proof(passes, counts)
         if proof is not None:
             return proof
-    return _conclude(passes, counts)
+        if _is_hopeless(passes, counts):
+            break
+    return _walk(passes, counts, ProofStatus.INCOMPLETE, passes[-1].ids, _objection(passes, counts))
 
 
 # --- what the passes prove -----------------------------------------------------------------------------------------
@@ -94,11 +102,13 @@ def _proof(passes: list["_Pass"], counts: list[int | None]) -> Walk | None:
     last = passes[-1]
     if last.is_sound and counts[-1] is None:
         return _walk(passes, counts, ProofStatus.COVERED, last.ids, "the service has no count to compare with")
-    if last.is_sound and counts[-2] == counts[-1] == len(last.ids):
-        if last.unreadable:
+    if last.is_sound and counts[-2] == counts[-1]:
+        uncounted = (counts[-1] or 0) - len(last.ids)
+        if uncounted == 0 and not last.unreadable:
+            return _walk(passes, counts, ProofStatus.COVERED, last.ids, "", may_close=True)
+        if 0 <= uncounted <= last.unreadable:
             reason = "a record without readable id was met: nothing is known to be absent"
             return _walk(passes, counts, ProofStatus.COVERED, last.ids, reason)
-        return _walk(passes, counts, ProofStatus.COVERED, last.ids, "", may_close=True)
     for instant in range(1, len(passes)):
         before, after = _all_ids(passes[:instant]), _all_ids(passes[instant:])
         if len(before & after) == counts[instant]:
@@ -106,39 +116,30 @@ def _proof(passes: list["_Pass"], counts: list[int | None]) -> Walk | None:
     return None
 
 
-def _conclude(passes: list["_Pass"], counts: list[int | None]) -> Walk:
-    """All passes are spent: `covered` if what was seen to change explains why the counts differ, else incomplete."""
-    for position in reversed(range(len(passes))):
-        seen, around = passes[position], [n for n in counts[position : position + 2] if n is not None]
-        if not seen.is_sound:
-            continue
-        gap = max((abs(len(seen.ids) - n) for n in around), default=0)
-        if gap <= _visible_change(passes, counts) + seen.unreadable:
-            reason = f"{len(seen.ids)} shares were read while the service counted {_text(counts)}: the listing moved"
-            if seen.unreadable:
-                reason += ", or the count includes records without readable id"
-            return _walk(passes, counts, ProofStatus.COVERED, seen.ids, reason)
+def _is_hopeless(passes: list["_Pass"], counts: list[int | None]) -> bool:
+    """Whether walking again cannot prove more."""
+    if passes[-1].is_endless or _stands_still(passes, counts):
+        return True
+    # A list that only moves too fast gives sound passes; without any, or without a count, there is little to hope for.
+    return len(passes) == FLAWED_PASSES and (counts[-1] is None or not any(one.is_sound for one in passes))
+
+
+def _stands_still(passes: list["_Pass"], counts: list[int | None]) -> bool:
+    return len(passes) > 1 and passes[-1].ids == passes[-2].ids and len(set(counts[-3:])) == 1
+
+
+def _objection(passes: list["_Pass"], counts: list[int | None]) -> str:
     last = passes[-1]
-    reason = last.flaw or (
-        f"{len(last.ids)} shares were read, the service counts {_text(counts)}, and nothing was seen to change: "
-        "the listing hides shares, or the count is wrong"
-    )
-    return _walk(passes, counts, ProofStatus.INCOMPLETE, last.ids, reason)
-
-
-def _visible_change(passes: list["_Pass"], counts: list[int | None]) -> int:
-    """Shares that were seen to come or go between the passes and the counts."""
-    moved = sum(len(one.ids ^ other.ids) for one, other in pairwise(passes))
-    known = [n for n in counts if n is not None]
-    return moved + sum(abs(one - other) for one, other in pairwise(known))
+    if last.flaw:
+        return last.flaw
+    read = f"{len(last.ids)} shares were read, the service counts {counts[-1]}"
+    if _stands_still(passes, counts):
+        return f"{read}, and nothing moves: the listing hides shares, or the count is wrong"
+    return f"{read}: in {len(passes)} passes the listing never stood still; run again at a quieter hour"
 
 
 def _all_ids(passes: list["_Pass"]) -> set[str]:
     return set().union(*(seen.ids for seen in passes))
-
-
-def _text(counts: list[int | None]) -> str:
-    return ", ".join(str(n) for n in counts)
 
 
 def _walk(
@@ -219,6 +220,7 @@ class _Pass:
     largest: int = 0
     edges: dict[_Order, Mark] = field(default_factory=lambda: dict.fromkeys(_ORDERS, _START))
     is_sound: bool = False
+    is_endless: bool = False
     flaw: str = ""
 
     def see(self, rows: Sequence[Row]) -> None:
@@ -240,7 +242,7 @@ class _Pass:
         self.edges = {order: max(edge, order.ends(rows)) for order, edge in self.edges.items()}
         return self.edges != before
 
-    def is_closed_by(self, top: Sequence[Row], first_page: Sequence[Row]) -> bool:
+    def is_closed_by(self, top: Sequence[Row]) -> bool:
         """Whether a descending page from the top of the list reaches down to the edge."""
         readable = _readable(top)
         if not readable or not all(order.agrees(readable, descending=True) for order in self.edges):
@@ -248,8 +250,6 @@ class _Pass:
         # A single row has no direction: if sort_dir were ignored it would be the bottom of the list.
         if len(top) == 1 and readable[0].share_id != max(self.ids):
             return False
-        if self.pages == 1 and set(top) == set(first_page):
-            return True  # the whole list, seen from both ends
         return all(order.reaches_down_to(readable) <= edge for order, edge in self.edges.items())
 
 
@@ -260,10 +260,10 @@ def _walk_once(fetch: Fetch, limit: int, expected: int | None) -> _Pass:
         rows = fetch(offset, limit)
         seen.see(rows)
         if len(rows) > limit:
+            seen.is_endless = True
             return _flawed(seen, f"a page of {len(rows)} shares came where {limit} were asked for")
         if not rows and offset == 0:
-            seen.is_sound = True  # one answer that shows the whole list: it is empty
-            return seen
+            return _empty(seen, fetch, limit, expected)
         readable = _readable(rows)
         seen.drop_contradicted_orders(readable)
         if not seen.edges:
@@ -278,15 +278,38 @@ def _walk_once(fetch: Fetch, limit: int, expected: int | None) -> _Pass:
         moved = seen.advance(readable)
         if not moved or _may_be_the_end(seen, rows, limit, expected):
             top = fetch(0, min(END_ROWS, limit), descending=True)
-            if seen.is_closed_by(top, rows):
-                seen.see(top)
+            if seen.is_closed_by(top) or _is_whole(seen, rows, top, fetch, limit, expected):
+                seen.ids |= {row.share_id for row in top if row.share_id is not None}
                 seen.is_sound = True
                 return seen
         stalls = 0 if moved else stalls + 1
         if stalls == MAX_STALLS:
-            return _flawed(seen, "pages bring nothing new although the listing goes on: the service ignores offset")
+            return _flawed(
+                seen,
+                "pages bring nothing new although the listing goes on: the service ignores offset or cuts pages too short",
+            )
         offset += min(order.overlap(rows) for order in seen.edges)
-    return _flawed(seen, f"the listing did not end within {seen.pages} pages")
+    return _endless(seen)
+
+
+def _empty(seen: _Pass, fetch: Fetch, limit: int, expected: int | None) -> _Pass:
+    """An empty first page shows the whole list, if it is no mishap: the count or the other end must say so too."""
+    if expected == 0 or (expected is None and not fetch(0, min(END_ROWS, limit), descending=True)):
+        seen.is_sound = True
+        return seen
+    return _flawed(seen, f"the first page is empty, the service counts {expected}")
+
+
+def _is_whole(
+    seen: _Pass, rows: Sequence[Row], top: Sequence[Row], fetch: Fetch, limit: int, expected: int | None
+) -> bool:
+    """Whether the list was seen whole from both ends: the shares of one backup, where an order by backup has no edge.
+
+    It takes a service that cuts pages to fewer rows than a backup has recipients to deceive this and the count.
+    """
+    if seen.pages > 1 or set(rows) != set(top):
+        return False
+    return expected == len(seen.ids) or not fetch(len(rows), limit)
 
 
 def _may_be_the_end(seen: _Pass, rows: Sequence[Row], limit: int, expected: int | None) -> bool:
@@ -310,6 +333,11 @@ def _read_on(seen: _Pass, fetch: Fetch, limit: int, expected: int | None, offset
         offset += len(rows)
         if not rows or len(seen.ids) == known:
             return _flawed(seen, "the shares are sorted neither by share nor by backup: the service ignores sort_key")
+    return _endless(seen)
+
+
+def _endless(seen: _Pass) -> _Pass:
+    seen.is_endless = True
     return _flawed(seen, f"the listing did not end within {seen.pages} pages")
 
 

@@ -108,11 +108,15 @@ def land(root: Path, observation: Observation, *pages: bytes) -> LandedFile:
 
 def make_warehouse(path: str | Path = ":memory:") -> Warehouse:
     """A warehouse with its tables, neither copied nor published."""
-    engine = create_engine(f"duckdb:///{path}")
-    event.listen(engine, "connect", lambda connection, _: connection.execute("SET TimeZone = 'UTC'"))
-    warehouse = Warehouse(engine)
+    warehouse = open_warehouse(path)
     warehouse.migrate()
     return warehouse
+
+
+def open_warehouse(path: str | Path) -> Warehouse:
+    engine = create_engine(f"duckdb:///{path}")
+    event.listen(engine, "connect", lambda connection, _: connection.execute("SET TimeZone = 'UTC'"))
+    return Warehouse(engine)
 
 
 def record(warehouse: Warehouse, observation: Observation, *pages: bytes, sha: str = "of the file") -> None:
@@ -230,7 +234,7 @@ class Story:
         self._clock = day(1, self.random.randrange(24))
         self._accepted: list[Step] = []
         self._seen: dict[str, tuple[Any, ...]] = {}
-        self.steps = [self._step(number) for number in range(min(self.random.randint(5, 12) for _ in "abc"))]
+        self.steps = [self._step(number) for number in range(min(self.random.randint(5, 12) for _ in "abcd"))]
 
     def _step(self, number: int) -> Step:
         plan, listing = self.random.choice(PLANS), self.random.choice(self.listings)

@@ -340,6 +340,25 @@ def test_a_flipped_bit_in_the_footer_is_noticed(sound):
         assert outcome(sound) in (None, expected), position
 
 
+@pytest.mark.parametrize("place", [b'"count_before": 2', b'"page_count": 3', b'"finished_at": "2', b'"reason"'])
+def test_another_digit_or_letter_in_the_proof_is_noticed(sound, place):
+    """It would still be JSON, and Parquet has no checksum of its footer."""
+    whole = sound.path.read_bytes()
+    sound.path.write_bytes(flipped(whole, whole.index(place) + len(place) - 1, 1))
+    assert outcome(sound) is None
+
+
+def test_no_flipped_bit_where_the_footer_tells_of_the_bodies_loses_a_page(sound):
+    """Some of them make the reader skip a page without a word."""
+    whole = sound.path.read_bytes()
+    expected = outcome(sound)
+    told = whole.index(b"\x04body", whole.index(b"body", footer_begins(whole)) + 4)
+    for position in range(told - 20, told + 20):
+        for bit in range(8):
+            sound.path.write_bytes(flipped(whole, position, 1 << bit))
+            assert outcome(sound) in (None, expected), (position, bit)
+
+
 def test_a_parquet_file_of_somebody_else_is_refused(sound):
     pq.write_table(pa.table({"body": [b"x"]}), sound.path)
     assert outcome(sound) is None

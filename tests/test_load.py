@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipelines.errors import LandingError
 from pipelines.landing import landed_files, read_observation
 from pipelines.load import (
     load_pending,
@@ -169,6 +170,18 @@ def test_a_damaged_file_blocks_its_own_listing_only_and_is_named(warehouse, land
     assert len(recorded(warehouse)) == 4
 
 
+@pytest.mark.parametrize(
+    "page", [b"", b"{", b'{"shared"', b'{"shared": [{"id": "5', b"[]", b"\xff\xfe", b"not a page", TWO[:-1]]
+)
+def test_a_page_that_is_none_blocks_its_own_listing_only_and_names_its_file(warehouse, landing, staging, page):
+    bad = land(landing, make_observation(day(1)), ONE, page)
+    land(landing, make_observation(day(2), IN), TWO)
+    (unloaded,) = load_pending(warehouse, landing, staging)
+    assert unloaded.file == bad
+    assert f"landing file {bad.name} is damaged" in unloaded.reason
+    assert recorded(warehouse) == [(day(2), "incoming")]
+
+
 def test_a_recorded_file_that_was_changed_afterwards_is_not_taken_for_another_observation(warehouse, landing, staging):
     file = land(landing, make_observation(day(1)), ONE)
     load_pending(warehouse, landing, staging)
@@ -240,6 +253,13 @@ def test_staging_twice_gives_the_same(landing, staging):
     (staging / f".{file.observation_id}").mkdir()  # of a sync that was killed
     stage(file, staging)
     assert [path.name for path in staging.iterdir()] == [file.observation_id]
+
+
+def test_staging_that_cannot_be_written_is_named(landing, staging):
+    file = land(landing, make_observation(day(1)), TWO)
+    staging.write_text("not a folder")
+    with pytest.raises(LandingError, match=r"cannot write to .*/staging \(DATA_DIR\): "):
+        stage(file, staging)
 
 
 @pytest.mark.parametrize("part", ["shares.parquet", "backups.parquet", "rejected.parquet", "conflicts"])

@@ -180,9 +180,7 @@ FULL_ROW = {
 
 @pytest.mark.parametrize("relation", ["backup_history", "backups", "backup_snapshots"])
 def test_every_field_of_a_backup_stands_in_its_own_column(warehouse, relation):
-    record(
-        warehouse, make_observation(day(1)), make_page(make_share(S1, B1, backup=make_backup(B1, **FULL_BACKUP)))
-    )
+    record(warehouse, make_observation(day(1)), make_page(make_share(S1, B1, backup=make_backup(B1, **FULL_BACKUP))))
     text = ("backup_created_at", "backup_updated_at", "data_timestamp")
     shown = [f"CAST({name} AS varchar)" if name in text else name for name in FULL_ROW]
     assert set(FULL_ROW) == {column.name for column in content_columns(backup_history)}

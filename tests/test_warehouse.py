@@ -4,8 +4,11 @@ Not here: which versions open and close, by hand (test_history.py), how the file
 """
 
 import dataclasses
+import functools
+import shutil
 from collections import defaultdict
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -37,6 +40,7 @@ from tests.oracle import (
     make_page,
     make_share,
     make_warehouse,
+    open_warehouse,
     record,
     record_normalized,
     rows,
@@ -149,9 +153,7 @@ def told_of(warehouse: Warehouse, kind: str) -> dict[str, dict[str, list[tuple[A
             f"FROM {history}",
         ),
         "current": by_region(warehouse, f"SELECT region, {told}, valid_from, last_observed_at FROM {view}s"),
-        "snapshots": by_region(
-            warehouse, f"SELECT region, snapshot_date, {told}, observed_at FROM {view}_snapshots"
-        ),
+        "snapshots": by_region(warehouse, f"SELECT region, snapshot_date, {told}, observed_at FROM {view}_snapshots"),
     }
 
 
@@ -332,7 +334,7 @@ class Killed(BaseException):
     """Not an Exception: like the interrupt of a cancelled run."""
 
 
-def failpoints(warehouse: Warehouse, failing: int | None, moment: str) -> list[str]:
+def failpoints(warehouse: Warehouse, failing: int | None, moment: str = "before") -> list[str]:
     """Arm the warehouse to die at the statement of that number; the list fills with the statements as they come."""
     seen: list[str] = []
 
@@ -341,7 +343,7 @@ def failpoints(warehouse: Warehouse, failing: int | None, moment: str) -> list[s
         if len(seen) - 1 == failing:
             raise Killed(statement)
 
-    event.listen(warehouse._engine, moment, strike)
+    event.listen(warehouse._engine, f"{moment}_cursor_execute", strike)
     return seen
 
 
@@ -357,7 +359,7 @@ def statements_of(*observations: Any) -> list[str]:
     warehouse = make_warehouse()
     for observation in observations[:-1]:
         record(warehouse, *observation)
-    seen = failpoints(warehouse, None, "before_cursor_execute")
+    seen = failpoints(warehouse, None)
     record(warehouse, *observations[-1])
     warehouse.close()
     return seen
@@ -368,30 +370,31 @@ def test_a_failure_at_any_statement_changes_nothing_and_the_next_try_does_all(tm
     written = [statement.split()[0] for statement in statements]
     assert written.count("UPDATE") == 2, "the observation under test closes shares and backups"
     assert written.count("INSERT") == 4, "and opens both, rejects, and writes the ledger"
-    expected = make_warehouse()
+    first = tmp_path / "first.duckdb"
+    expected = make_warehouse(first)
     record(expected, *FIRST)
     before = dump(expected)
-    record(expected, *SECOND)
-    after = dump(expected)
     expected.close()
-    path = tmp_path / "warehouse.duckdb"
-    for moment in ("before_cursor_execute", "after_cursor_execute", "commit"):
-        for number, statement in enumerate(statements if moment != "commit" else ["COMMIT"]):
-            path.unlink(missing_ok=True)
-            warehouse = make_warehouse(path)
-            record(warehouse, *FIRST)
-            if moment == "commit":
-                strike_commit(warehouse)
-            else:
-                failpoints(warehouse, number, moment)
+    points = [(moment, point) for moment in ("before", "after") for point in range(len(statements))]
+    after = None
+    for moment, point in [("never", 0), ("commit", 0), *points]:
+        path = Path(shutil.copyfile(first, tmp_path / f"{moment} {point}.duckdb"))
+        warehouse = open_warehouse(path)
+        if moment == "never":
+            record(warehouse, *SECOND)
+            after = dump(warehouse)
+            assert after != before
+        else:
+            arm = strike_commit if moment == "commit" else functools.partial(failpoints, failing=point, moment=moment)
+            arm(warehouse)
             with pytest.raises(Killed):
                 record(warehouse, *SECOND)
-            warehouse.close()
-            again = make_warehouse(path)
-            assert dump(again) == before, (moment, number, statement)
-            record(again, *SECOND)
-            assert dump(again) == after, (moment, number, statement)
-            again.close()
+        warehouse.close()
+        again = open_warehouse(path)
+        assert dump(again) == (after if moment == "never" else before), (moment, statements[point])
+        record(again, *SECOND)
+        assert dump(again) == after, (moment, statements[point])
+        again.close()
 
 
 def plant_second_open_version(warehouse: Warehouse) -> None:
@@ -451,7 +454,10 @@ def test_a_question_takes_parameters_as_values_only(warehouse):
     assert warehouse.count(backup_share_history) == 2
 
 
-@pytest.mark.parametrize("question", ["SELECT nonsense", "SELEKT", "SELECT * FROM nowhere", "SELECT $missing"])
+@pytest.mark.parametrize(
+    "question",
+    ["SELECT nonsense", "SELEKT", "-- nothing", "SELECT * FROM nowhere", "SELECT $missing"],
+)
 def test_a_question_that_cannot_be_answered_is_a_warehouse_error_on_one_line(warehouse, question):
     with pytest.raises(WarehouseError) as caught:
         warehouse.query(question)

@@ -22,10 +22,11 @@ class RunOutcome:
 
 
 def prepare_home(folder: Path) -> Path:
-    """A DAGSTER_HOME: absolute and existing, else Dagster drops its history at exit; with our dagster.yaml in it."""
+    """A DAGSTER_HOME: absolute and existing, else Dagster drops its history at exit; with our dagster.yaml at first."""
     home = folder.absolute()
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(TEMPLATE, home / "dagster.yaml")
+    if not (home / TEMPLATE.name).exists():
+        shutil.copyfile(TEMPLATE, home / TEMPLATE.name)
     return home
 
 
