@@ -214,7 +214,7 @@ def fingerprint(table: pa.Table, columns: list[str]) -> pa.Array:
     """
     parts = [pc.binary_join_element_wise(f"{name}=", _as_text(table.column(name)), "") for name in columns]
     joined = pc.binary_join_element_wise(*parts, "\0", null_handling="skip")
-    digests = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in joined.to_pylist()]
+    digests = [hashlib.blake2b(row, digest_size=16).hexdigest() for row in joined.cast(pa.binary()).to_pylist()]
     return pa.array(digests, pa.string())
 
 

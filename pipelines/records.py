@@ -8,7 +8,7 @@ Not here: tables (normalize.py). Nothing is repaired by guess: `"1"` is not 1 an
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -298,10 +298,9 @@ def read_metadata(texts: list[str | None]) -> list[pa.Array]:
 
     Clouds send some numbers as strings (api-facts 4.5); everything else in the text stays in the landing.
     """
-    keys = [metadata_key(column) or "" for column in METADATA_COLUMNS]
-    rows = [[found.get(key) for key in keys] for found in (_json_object(text) or {} for text in texts)]
-    columns = zip(*rows, strict=True) if rows else [()] * len(keys)
-    return [_lenient(values, arrow_type(column)) for values, column in zip(columns, METADATA_COLUMNS, strict=True)]
+    found = [_json_object(text) or {} for text in texts]
+    keys = [(metadata_key(column) or "", arrow_type(column)) for column in METADATA_COLUMNS]
+    return [_lenient([each.get(key) for each in found], kind) for key, kind in keys]
 
 
 def _json_object(text: str | None) -> dict[str, Any] | None:
@@ -314,10 +313,21 @@ def _json_object(text: str | None) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _lenient(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
-    if pa.types.is_boolean(kind):
-        return pa.array([value if isinstance(value, bool) else None for value in values], kind)
-    return pa.array([_number_in(value) for value in values], kind)
+def _lenient(values: list[Any], kind: pa.DataType) -> pa.Array:
+    wanted = bool if pa.types.is_boolean(kind) else int
+    # Most columns are of one type: asking for the set of types costs a tenth of looking at each value.
+    types = set(map(type, values)) - {type(None)}
+    try:
+        if types <= {wanted}:
+            return pa.array(values, kind)
+    except OverflowError:
+        pass
+    read = _number_in if wanted is int else _flag_in
+    return pa.array([read(value) for value in values], kind)
+
+
+def _flag_in(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _number_in(value: Any) -> int | None:

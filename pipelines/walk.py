@@ -286,7 +286,7 @@ def _walk_once(fetch: Fetch, limit: int, expected: int | None) -> _Pass:
         if stalls == MAX_STALLS:
             return _flawed(
                 seen,
-                "pages bring nothing new although the listing goes on: the service ignores offset or cuts pages too short",
+                "pages bring nothing new, yet there is more: the service ignores offset or cuts pages too short",
             )
         offset += min(order.overlap(rows) for order in seen.edges)
     return _endless(seen)
