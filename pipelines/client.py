@@ -113,7 +113,7 @@ class ShareClient:
         query = {"sort_key": "id", "sort_dir": direction, "limit": str(limit), "offset": str(offset)}
         requested_at = self._now()
         answer = self._get(listing, "detail", query)
-        records = _shared_list(answer.document)
+        records = _shared_list(answer)
         _check_ownership(listing, records)
         body = blank_key_material(answer.body)
         return Reply(Page(offset, limit, body, requested_at, self._now(), answer.request_id), records)
@@ -158,10 +158,11 @@ class ShareClient:
         path = SHARING_PATH.format(project_id=listing.project_id, operation=operation)
         if listing.direction is Direction.INCOMING:
             query = {"share_to_me": "true", **query}
-        headers = {"X-Auth-Token": self._tokens.token(listing.project_id)}
+        token = self._tokens.token(listing.project_id)
+        headers = {"X-Auth-Token": token}
         try:
             with self._http.stream("GET", self._endpoint + path, params=query, headers=headers) as response:
-                answer = _Answer(response.status_code, response.headers, self._read(response))
+                answer = _Answer(response.status_code, response.headers, self._read(response), token)
         except (httpx.RequestError, httpx.InvalidURL) as error:
             raise _transport_error(error, self._endpoint) from None
         if answer.status != 200:
@@ -185,42 +186,56 @@ class ShareClient:
 
 
 class _Answer:
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, secret: str) -> None:
         self.status, self.headers, self.body = status, headers, body
+        self._secret = secret.encode()
         names = ("x-request-id", "x-openstack-request-id", "x-compute-request-id")
         found = (headers[name] for name in names if name in headers)
         self.request_id = printable(next(found, ""), 80)
         self.document: Any = None
 
+    def quotable(self) -> bytes:
+        """The body for messages: a service that quotes the token in its answer must not bring it into one."""
+        return self.body.replace(self._secret, b"[token]")
+
     def parse(self) -> None:
         """Strict JSON in UTF-8; a byte order mark is tolerated. Raises TransientApiError for anything else."""
         self.body = self.body.removeprefix(b"\xef\xbb\xbf")
-        try:
-            self.document = _strict_json(self.body)
-        except (ValueError, RecursionError):
-            start = printable(self.body[:80].decode("utf-8", "replace"), 80)
-            raise TransientApiError(f"the answer is not JSON, it begins with: {start}", status=200) from None
+        self.document = _strict_json(self.body)
+        # Raised out here: the parser's own error keeps the whole body, and errors keep the error they hide.
+        if self.document is _NOT_JSON:
+            start = printable(self.quotable()[:80].decode("utf-8", "replace"), 80)
+            raise TransientApiError(f"the answer is not JSON, it begins with: {start}", status=200)
+
+
+_NOT_JSON = object()
 
 
 def _strict_json(body: bytes) -> Any:
+    """The parsed document, or _NOT_JSON."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
+        pass
+    try:
         # orjson refuses a lone surrogate; one bad character must cost one record, not the page.
         return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _shared_list(document: Any) -> list[Any]:
+def _shared_list(answer: _Answer) -> list[Any]:
+    document = answer.document
     if not isinstance(document, dict):
         raise MalformedResponseError("the answer is not a JSON object")
     shared = document.get("shared")
     if isinstance(shared, list):
         return shared
-    if code_and_text := _service_error(document):
+    if code_and_text := _service_error(_json_or_none(answer.quotable())):
         raise PermanentApiError(f"200 with an error: {code_and_text[1]}", status=200, code=code_and_text[0])
     found = "missing" if "shared" not in document else "null" if shared is None else f"a {type(shared).__name__}"
     raise MalformedResponseError(f"`shared` is {found} where a list was expected; nothing is taken for empty")
@@ -259,7 +274,7 @@ def _transport_error(error: httpx.RequestError | httpx.InvalidURL, endpoint: str
 
 def _api_error(answer: _Answer, now: datetime) -> ApiError:
     status = answer.status
-    code, text = _service_error(_json_or_none(answer.body)) or ("", "")
+    code, text = _service_error(_json_or_none(answer.quotable())) or ("", "")
     parts = [f"HTTP {status}", code, text]
     if answer.request_id:
         parts.append(f"request {answer.request_id}")

@@ -54,7 +54,7 @@ def observe_listing(
             reply = client.page(listing, offset, limit, descending=descending)
             writer.add(reply.page)
             pages += 1
-            return [_row(record) for record in reply.records]
+            return _rows(reply.records)
 
         try:
             proof = walk(fetch, lambda: client.count(listing), limit=page_size)
@@ -82,13 +82,12 @@ def observe_listing(
         return writer.commit(observation), observation
 
 
-def _row(record: Any) -> Row:
-    fields = record if isinstance(record, dict) else {}
-    return Row(_readable_id(fields.get("id")), _readable_id(fields.get("backup_id")))
-
-
-def _readable_id(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _rows(records: Sequence[Any]) -> list[Row]:
+    pairs = ((each.get("id"), each.get("backup_id")) if isinstance(each, dict) else (None, None) for each in records)
+    return [
+        Row(share if type(share) is str and share else None, backup if type(backup) is str and backup else None)
+        for share, backup in pairs
+    ]
 
 
 _FAILED = Walk(

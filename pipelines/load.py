@@ -98,13 +98,20 @@ def stage(file: LandedFile, staging: Path) -> Normalized:
         aside.mkdir(parents=True, mode=0o700)
         for name in _FRAMES:
             table = pa.Table.from_pandas(getattr(normalized, name), preserve_index=False)
-            pq.write_table(table.replace_schema_metadata({}), aside / f"{name}.parquet", compression="zstd")
+            _write_quickly(table.replace_schema_metadata({}), aside / f"{name}.parquet")
         (aside / "conflicts").write_text(str(normalized.conflict_count))
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
     except OSError as error:
         raise LandingError(f"cannot write to {staging} (DATA_DIR): {(error.strerror or 'error').lower()}") from None
     return normalized
+
+
+def _write_quickly(table: pa.Table, path: Path) -> None:
+    # Read once, seconds later: cheap to write counts for more than small; the checksum finds damage all the same.
+    pq.write_table(
+        table, path, compression="lz4", use_dictionary=False, write_statistics=False, write_page_checksum=True
+    )
 
 
 def read_staged(file: LandedFile, staging: Path) -> Normalized | None:
@@ -118,5 +125,5 @@ def read_staged(file: LandedFile, staging: Path) -> Normalized | None:
 
 
 def _read_frame(path: Path) -> pd.DataFrame:
-    frame: pd.DataFrame = pq.read_table(path).to_pandas(types_mapper=pd.ArrowDtype)
+    frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas(types_mapper=pd.ArrowDtype)
     return frame

@@ -36,7 +36,7 @@ def writing(address: str, *, wait: float = 60.0, sleep: Callable[[float], None] 
         published.parent.mkdir(parents=True, exist_ok=True)
         with _only_writer(published, wait, sleep):
             aside = published.with_name(f".{published.name}.writing")
-            warehouse = Warehouse(_engine(URL.create("duckdb", database=str(aside))))
+            warehouse = Warehouse(_engine(URL.create("duckdb", database=str(aside)), config=_PRIVATE_COPY))
             _discard(aside)
             try:
                 if published.exists():
@@ -82,6 +82,10 @@ def warehouse_file(address: str) -> Path:
     if not url.database or url.database == ":memory:" or url.host:
         raise ConfigurationError(f"WAREHOUSE_URL names no file: {expected}")
     return Path(url.database).absolute()
+
+
+_PRIVATE_COPY = {"checkpoint_threshold": "4GB", "threads": "1"}
+"""Nothing of a private copy has to survive a kill: one checkpoint at its end does for many along the way."""
 
 
 def _engine(url: URL, **connect_args: Any) -> Engine:

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
         str, Field(description="Project ids to observe, comma-separated. Both directions of each are listed.")
     ] = ""
     vbs_page_size: Annotated[
-        int, Field(ge=1, le=1000, description="Shares asked for per request (`limit`, 1 to 1000).")
+        int, Field(ge=20, le=1000, description="Shares asked for per request (`limit`, 20 to 1000).")
     ] = 1000
     vbs_concurrency: Annotated[int, Field(ge=1, le=64, description="Listings observed side by side.")] = 4
     vbs_connect_timeout: Annotated[float, Field(gt=0, le=600, description="Seconds to wait for a connection.")] = 10.0

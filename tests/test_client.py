@@ -973,3 +973,10 @@ def test_proxies_and_passwords_of_the_environment_are_ignored(bench, monkeypatch
         bench.client(None, server.url).page(OUT, 0, 10)
     assert (len(proxy.received), len(server.received)) == (0, 1)
     assert b"authorization" not in server.received[0].lower()
+
+
+@pytest.mark.parametrize("status", [200, 403, 500])
+@pytest.mark.parametrize("body", ["<p>your token %s is not welcome</p>", '{"error": {"code": "1", "message": "%s?"}}'])
+def test_a_token_that_the_service_quotes_is_not_repeated_in_the_message(bench, status, body):
+    _, client = bench.scripted((status, (body % TOKEN).encode()))
+    assert TOKEN not in str(failure(client))

@@ -266,6 +266,7 @@ def test_a_day_with_two_observations_is_shown_as_the_later_one_saw_it(warehouse)
     record(warehouse, make_observation(day(1, 18)), make_page(make_share(S2, B2)))
     record(warehouse, make_observation(day(1, 20), **UNPROVEN))
     assert rows(warehouse, "SELECT share_id, observed_at FROM backup_share_snapshots") == [(S2, day(1, 18))]
+    assert rows(warehouse, "SELECT backup_id, observed_at FROM backup_snapshots") == [(B2, day(1, 18))]
 
 
 def test_the_day_of_a_snapshot_is_a_day_in_utc_whatever_the_zone_of_the_session(warehouse):

@@ -319,6 +319,22 @@ def test_a_backup_is_kept_while_a_share_refers_to_it_without_telling_of_it(wareh
     assert rows(warehouse, "SELECT backup_id FROM backups") == [(B1,)]
 
 
+@pytest.mark.parametrize(
+    ("bad", "open_shares", "open_backups"),
+    [
+        pytest.param(make_share(S1, B1, created_at="yesterday"), [S1], [B1], id="both ids: these two stay as they are"),
+        pytest.param(make_share("the fifth", B1), [S1, S2], [B1], id="no share id: any share may be the one"),
+        pytest.param(make_share(S1, "the best"), [S1], [B1, B2], id="no backup id: any backup may be the one"),
+        pytest.param("42", [S1, S2], [B1, B2], id="no id at all: nothing is missing for sure"),
+    ],
+)
+def test_what_may_be_behind_an_unreadable_record_stays_open(warehouse, bad, open_shares, open_backups):
+    record(warehouse, *FIRST)
+    record(warehouse, make_observation(day(2)), make_page(bad))
+    assert rows(warehouse, "SELECT share_id FROM backup_shares ORDER BY 1") == [(key,) for key in open_shares]
+    assert rows(warehouse, "SELECT backup_id FROM backups ORDER BY 1") == [(key,) for key in open_backups]
+
+
 def test_rejected_records_are_kept_with_their_place_and_reason(warehouse):
     page = make_page(make_share(S1, B1), make_share(S2, B2, created_at="yesterday"), "42")
     record(warehouse, make_observation(day(1)), page)
