@@ -7,11 +7,12 @@ PORT ?= 3000
 SIMULATOR_PORT ?= 8776
 GENERATED := README.md sql/schema/duckdb.sql
 
-.PHONY: help demo test check docs bench sync dev dev-demo clean
+.PHONY: help demo test soak check docs bench sync dev dev-demo clean
 
 help:
 	@echo "make demo      several simulated days through the real job, then what the warehouse says"
 	@echo "make test      all tests"
+	@echo "make soak      the tests that take long"
 	@echo "make check     ruff, mypy and the fast tests"
 	@echo "make sync      one sync against the configured cloud (settings: README.md)"
 	@echo "make dev       Dagster UI on http://127.0.0.1:$(PORT), daily schedule on"
@@ -37,12 +38,15 @@ demo: .venv/made
 test: .venv/made
 	$(BIN)/pytest -n 2
 
+soak: .venv/made
+	$(BIN)/pytest -n 2 -m soak
+
 check: .venv/made
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/cog --check -p "import sys; sys.path.insert(0, '.')" $(GENERATED)
-	$(BIN)/pytest -q -n 2 -m "not slow"
+	$(BIN)/pytest -q -n 2 -m "not slow and not soak"
 
 docs: .venv/made
 	$(BIN)/cog -r -p "import sys; sys.path.insert(0, '.')" $(GENERATED)

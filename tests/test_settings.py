@@ -308,4 +308,4 @@ def test_a_project_named_twice_is_refused():
 def test_the_table_of_settings_has_one_line_for_each_variable():
     lines = settings_table().splitlines()
     assert len(lines) == 2 + len(Settings.model_fields)
-    assert "| `VBS_PAGE_SIZE` | `1000` | Shares asked for per request (`limit`, 1 to 1000). |" in lines
+    assert "| `VBS_PAGE_SIZE` | `1000` | Shares asked for per request (`limit`, 20 to 1000). |" in lines

@@ -233,7 +233,7 @@ def test_generated_histories_are_what_the_oracle_says_after_every_step(first):
     live_through(range(first, first + 50))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("first", range(1000, 2000, 50))
 def test_a_thousand_generated_histories_are_what_the_oracle_says(first):
     live_through(range(first, first + 50))
