@@ -1,9 +1,12 @@
 """One sync outside Dagster in this process, for bench.py: prints its CPU seconds per step as JSON."""
 
 import json
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pyarrow as pa
 
 from pipelines.auth import token_source
 from pipelines.client import ShareClient
@@ -17,6 +20,7 @@ from tests.bench import cpu_of_this_process
 
 
 def main(home: Path, day: int) -> None:
+    pa.set_memory_pool(pa.system_memory_pool())  # as definitions.py does
     settings = Settings(data_dir=home, vbs_region="bench")
     now = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(days=day)
     begun = cpu_of_this_process()
@@ -40,7 +44,13 @@ def main(home: Path, day: int) -> None:
         unloaded = load_pending(warehouse, settings.landing_folder, settings.staging_folder)
     assert not unloaded, unloaded
     step("record")
-    print(json.dumps({"work": sum(steps.values()), "steps": steps}))
+    print(json.dumps({"work": sum(steps.values()), "memory": peak_megabytes(), "steps": steps}))
+
+
+def peak_megabytes() -> float:
+    """Of this program; what the process was before it became this program does not count, as in ru_maxrss it would."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else float("nan")
 
 
 if __name__ == "__main__":
