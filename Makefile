@@ -5,6 +5,7 @@ CONSTRAINTS := .ci/constraints.txt
 HOME_DIR = $(abspath $(or $(DAGSTER_HOME),$(or $(DATA_DIR),data)/dagster_home))
 PORT ?= 3000
 SIMULATOR_PORT ?= 8776
+DEMO_DIR := $(abspath data/dev-demo)
 GENERATED := README.md sql/schema/duckdb.sql
 
 .PHONY: help demo test soak check docs bench sync dev dev-demo clean
@@ -61,15 +62,16 @@ dev: .venv/made
 	@mkdir -p $(HOME_DIR) && { test -e $(HOME_DIR)/dagster.yaml || cp pipelines/dagster.yaml $(HOME_DIR)/; }
 	DAGSTER_HOME=$(HOME_DIR) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
-# The simulator ends with the UI.
+# Everything is set here, so that a .env for a real cloud does not mix in. The simulator ends with the UI.
 dev-demo: .venv/made
-	@mkdir -p data/dev-demo && umask 077; \
-	$(BIN)/backup-shares simulate --port $(SIMULATOR_PORT) --day-seconds 60 > data/dev-demo/cloud.env & simulator=$$!; \
+	@mkdir -p $(DEMO_DIR) && rm -f $(DEMO_DIR)/cloud.env && umask 077; \
+	$(BIN)/backup-shares simulate --port $(SIMULATOR_PORT) --day-seconds 60 > $(DEMO_DIR)/cloud.env & simulator=$$!; \
 	trap 'kill $$simulator 2>/dev/null' EXIT INT TERM; \
-	for i in 1 2 3 4 5 6 7 8 9 10; do test -s data/dev-demo/cloud.env && break; sleep 1; done; \
-	set -a; . ./data/dev-demo/cloud.env; VBS_REGION=simulated; DATA_DIR=$(abspath data/dev-demo); \
-	unset WAREHOUSE_URL LANDING_DIR VBS_TOKEN_FILE DAGSTER_HOME; set +a; \
-	$(MAKE) --no-print-directory dev DATA_DIR=$(abspath data/dev-demo) DAGSTER_HOME=
+	for i in 1 2 3 4 5 6 7 8 9 10; do test -s $(DEMO_DIR)/cloud.env && break; sleep 1; done; \
+	set -a; . $(DEMO_DIR)/cloud.env; VBS_REGION=simulated; \
+	DATA_DIR=$(DEMO_DIR) LANDING_DIR=$(DEMO_DIR)/landing WAREHOUSE_URL=duckdb:///$(DEMO_DIR)/warehouse.duckdb; \
+	unset VBS_TOKEN_FILE DAGSTER_HOME; set +a; \
+	$(MAKE) --no-print-directory dev DATA_DIR=$(DEMO_DIR) DAGSTER_HOME=
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -165,7 +165,7 @@ def simulate(port: int, day: int, shares: int, projects: int, day_seconds: float
     help="File to write (not for table); unset: standard output.",
 )
 def query(sql: str, kind: str, output: Path | None) -> None:
-    """Ask the warehouse; it is opened read-only."""
+    """Ask the warehouse one question in SQL; it is opened read-only."""
     from pipelines import output as out
     from pipelines.publish import reading
 
@@ -174,13 +174,18 @@ def query(sql: str, kind: str, output: Path | None) -> None:
             raise ConfigurationError("there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync first")
         answer = warehouse.query(sql)
     if kind == "table":
+        if output is not None:
+            raise click.UsageError("--output goes with --format csv, json or parquet")
         out.print_table(_console(), answer)
         return
-    content = out.FORMATS[kind](answer)
-    if output is None:
-        sys.stdout.buffer.write(content)
-    else:
-        output.write_bytes(content)
+    try:
+        content = out.FORMATS[kind](answer)
+        if output is not None:
+            output.write_bytes(content)
+        else:
+            sys.stdout.buffer.write(content)
+    except (OSError, ValueError, OverflowError, NotImplementedError) as error:
+        raise click.ClickException(f"the answer cannot be written as {kind}: {error}") from None
 
 
 @contextmanager

@@ -116,7 +116,7 @@ class ShareClient:
         records = _shared_list(answer)
         _check_ownership(listing, records)
         body = blank_key_material(answer.body)
-        return Reply(Page(offset, limit, body, requested_at, self._now(), answer.request_id), records)
+        return Reply(Page(offset, limit, descending, body, requested_at, self._now(), answer.request_id), records)
 
     def count(self, listing: Listing) -> int | None:
         """Shares in the listing by the count endpoint; None where the cloud has no such endpoint (404)."""

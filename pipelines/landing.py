@@ -43,6 +43,7 @@ _PAGES = pa.schema(
         pa.field("page_number", pa.int32(), nullable=False),
         pa.field("offset", pa.int64(), nullable=False),
         pa.field("limit", pa.int32(), nullable=False),
+        pa.field("descending", pa.bool_(), nullable=False),
         pa.field("requested_at", _UTC, nullable=False),
         pa.field("received_at", _UTC, nullable=False),
         pa.field("request_id", pa.string(), nullable=False),
@@ -185,8 +186,11 @@ def read_pages(file: LandedFile) -> Iterator[bytes]:
 
 
 def sha256(file: LandedFile) -> str:
-    with file.path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    try:
+        with file.path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise LandingError(f"landing file {file.name} cannot be read: {(error.strerror or 'error').lower()}") from None
 
 
 _MEND = "restore it from a backup, or move it out of LANDING_DIR to go on without it"

@@ -127,7 +127,7 @@ def _utc(text: pa.Array) -> pa.Array:
 
 
 def _is_ordinary(flat: pa.Table) -> bool:
-    """Whether every record obeys all the rules of records.check_record; types were settled by the reader."""
+    """Whether every record obeys all the rules of records.read_record; types were settled by the reader."""
     if any(flat.column(name).null_count for name in records.REQUIRED):
         return False
     ids = [flat.column("share.share_id"), flat.column("share.backup_id")]

@@ -62,6 +62,7 @@ class Page:
 
     offset: int
     limit: int
+    descending: bool
     body: bytes
     requested_at: datetime
     received_at: datetime

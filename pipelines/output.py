@@ -8,8 +8,10 @@ Not here: the questions (sql/).
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -101,7 +103,15 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, date | datetime) else value
+    match value:
+        case date() | datetime():
+            return value.isoformat()
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case float() if not math.isfinite(value):
+            return None  # JSON has no word for it
+        case _:
+            return value
 
 
 def _harmless(value: Any) -> str:

@@ -39,6 +39,7 @@ def writing(address: str, *, wait: float = 60.0, sleep: Callable[[float], None] 
             warehouse = Warehouse(_engine(URL.create("duckdb", database=str(aside)), config=_PRIVATE_COPY))
             _discard(aside)
             try:
+                _refuse_foreign_log(published)
                 if published.exists():
                     shutil.copyfile(published, aside)
                 warehouse.migrate()
@@ -81,7 +82,7 @@ def warehouse_file(address: str) -> Path:
         raise ConfigurationError(f"WAREHOUSE_URL is of the kind {printable(url.drivername, 40)}: {expected}")
     if not url.database or url.database == ":memory:" or url.host:
         raise ConfigurationError(f"WAREHOUSE_URL names no file: {expected}")
-    return Path(url.database).absolute()
+    return Path(url.database).resolve()
 
 
 _PRIVATE_COPY = {"checkpoint_threshold": "4GB", "threads": "1"}
@@ -125,6 +126,18 @@ def _try_lock(lock: Any) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _refuse_foreign_log(published: Path) -> None:
+    """A log beside the published file is another program's: it writes there, or was killed while it did."""
+    log = _log_of(published)
+    if log.exists() and published.exists():
+        raise WarehouseError(
+            f"another program has {published} open for writing, or was killed while it had: "
+            f"close it, or delete {log.name}"
+        )
+    # A log whose file is gone would spoil the next one.
+    log.unlink(missing_ok=True)
 
 
 def _publish(aside: Path, published: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         """The warehouse URL. It may hold a password: hand it to the engine, never to a message."""
         if self.warehouse_url is not None:
             return self.warehouse_url.get_secret_value()
-        return f"duckdb:///{(self.data_dir / 'warehouse.duckdb').absolute()}"
+        return f"duckdb:///{quote(str((self.data_dir / 'warehouse.duckdb').absolute()))}"
 
     def endpoint(self) -> str:
         """The base URL, without trailing slash and without `/v2`; raises ConfigurationError."""

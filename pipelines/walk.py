@@ -111,7 +111,8 @@ def _proof(passes: list["_Pass"], counts: list[int | None]) -> Walk | None:
             return _walk(passes, counts, ProofStatus.COVERED, last.ids, reason)
     for instant in range(1, len(passes)):
         before, after = _all_ids(passes[:instant]), _all_ids(passes[instant:])
-        if len(before & after) == counts[instant]:
+        # An empty answer to a list that showed rows is a mishap more likely than a list that emptied and filled.
+        if len(before & after) == counts[instant] and (counts[instant] or not before | after):
             return _walk(passes, counts, ProofStatus.EXACT, before & after, "", may_close=True)
     return None
 
@@ -215,7 +216,7 @@ class _Pass:
     """One way through the list: what was seen, and up to which edge under each order that is still possible."""
 
     ids: set[str] = field(default_factory=set)
-    unreadable: int = 0
+    unreadable_at: set[int] = field(default_factory=set)
     pages: int = 0
     largest: int = 0
     edges: dict[_Order, Mark] = field(default_factory=lambda: dict.fromkeys(_ORDERS, _START))
@@ -223,9 +224,14 @@ class _Pass:
     is_endless: bool = False
     flaw: str = ""
 
-    def see(self, rows: Sequence[Row]) -> None:
+    @property
+    def unreadable(self) -> int:
+        """Rows without readable id, by their place, as pages overlap."""
+        return len(self.unreadable_at)
+
+    def see(self, rows: Sequence[Row], offset: int) -> None:
         self.ids |= {row.share_id for row in rows if row.share_id is not None}
-        self.unreadable += sum(row.share_id is None for row in rows)
+        self.unreadable_at |= {offset + at for at, row in enumerate(rows) if row.share_id is None}
         self.largest = max(self.largest, len(rows))
         self.pages += 1
 
@@ -258,7 +264,7 @@ def _walk_once(fetch: Fetch, limit: int, expected: int | None) -> _Pass:
     offset = step = stalls = 0
     while seen.pages < _budget(expected, seen.largest):
         rows = fetch(offset, limit)
-        seen.see(rows)
+        seen.see(rows, offset)
         if len(rows) > limit:
             seen.is_endless = True
             return _flawed(seen, f"a page of {len(rows)} shares came where {limit} were asked for")
@@ -329,7 +335,7 @@ def _read_on(seen: _Pass, fetch: Fetch, limit: int, expected: int | None, offset
     while seen.pages < _budget(expected, seen.largest):
         rows = fetch(offset, limit)
         known = len(seen.ids)
-        seen.see(rows)
+        seen.see(rows, offset)
         offset += len(rows)
         if not rows or len(seen.ids) == known:
             return _flawed(seen, "the shares are sorted neither by share nor by backup: the service ignores sort_key")

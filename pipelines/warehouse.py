@@ -158,20 +158,23 @@ _CHANGE_COUNTS = ("shares_granted", "shares_changed", "shares_withdrawn", "backu
 
 def _record_changes(connection: Connection, observation: Observation, normalized: Normalized) -> dict[str, int]:
     rejected = normalized.rejected
+    seen_all_the_same = observation.excluded_ids
     shares = diff_versions(
         _open_versions(connection, backup_share_history, observation.listing),
         normalized.shares,
         "share_id",
-        # A record without readable id could be any share: then nothing is known to be missing.
-        may_close=observation.may_close and not rejected["share_id"].isna().any(),
-        protected=rejected["share_id"].dropna(),
+        may_close=_may_close(observation, normalized),
+        # What some page of this walk showed is not gone, whatever the proven state says; the next sync will tell.
+        protected=[*rejected["share_id"].dropna(), *seen_all_the_same],
     )
     told = normalized.shares["backup_id"]
     backups = diff_versions(
         _open_versions(connection, backup_history, observation.listing),
         normalized.backups,
         "backup_id",
-        may_close=observation.may_close and not rejected["backup_id"].isna().any(),
+        may_close=_may_close(observation, normalized)
+        and not seen_all_the_same
+        and not rejected["backup_id"].isna().any(),
         # A share whose nested backup is null still refers to it.
         protected=[*rejected["backup_id"].dropna(), *told[~told.isin(normalized.backups["backup_id"])]],
     )
@@ -184,6 +187,11 @@ def _record_changes(connection: Connection, observation: Observation, normalized
         "backups_opened": len(backups.opened),
         "backups_closed": len(backups.closed),
     }
+
+
+def _may_close(observation: Observation, normalized: Normalized) -> bool:
+    # A record without readable id could be any share: then nothing is known to be missing.
+    return observation.may_close and not normalized.rejected["share_id"].isna().any()
 
 
 def _open_versions(connection: Connection, table: Table, listing: Listing) -> pd.DataFrame:
@@ -288,6 +296,7 @@ def _ledger_row(observation: Observation, file: LandedFile, sha256: str, normali
         **_listing_values(observation.listing),
         "status": str(observation.status),
         "is_proven": observation.status.is_proven,
+        "may_close": _may_close(observation, normalized),
         "share_count": len(normalized.shares),
         "backup_count": len(normalized.backups),
         "rejected_count": len(normalized.rejected),

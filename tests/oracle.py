@@ -102,7 +102,7 @@ def land(root: Path, observation: Observation, *pages: bytes) -> LandedFile:
     with LandingWriter(root, observation.listing) as writer:
         for number, body in enumerate(pages):
             times = (observation.observed_at, observation.observed_at)
-            writer.add(Page(number * 1000, 1000, body, *times, f"req-{number}"))
+            writer.add(Page(number * 1000, 1000, False, body, *times, f"req-{number}"))
         return writer.commit(observation)
 
 
@@ -333,8 +333,11 @@ class Story:
         if step.plan != "unproven":
             shares, backups, share_shield, backup_shield, bad = self._seen[by]
             may_close = step.observation.may_close
-            self.shares[listing].observe(at, by, shares, share_shield, may_close and (not bad or bad[0] is not None))
-            self.backups[listing].observe(at, by, backups, backup_shield, may_close and (not bad or bad[1] is not None))
+            excluded = set(step.observation.excluded_ids)  # seen in the walk: not gone, and so is what they refer to
+            share_may_close = may_close and (not bad or bad[0] is not None)
+            backup_may_close = share_may_close and not excluded and (not bad or bad[1] is not None)
+            self.shares[listing].observe(at, by, shares, share_shield | excluded, share_may_close)
+            self.backups[listing].observe(at, by, backups, backup_shield, backup_may_close)
             if bad:
                 self.rejects.append((by, bad[0] or "-", bad[1] or "-"))
             counts = (len(shares), len(backups), int(bad is not None), *self._counts(listing, by))
@@ -362,12 +365,17 @@ class Story:
         )
 
     def current(self, kind: dict[Listing, Oracle]) -> list[tuple[Any, ...]]:
-        """Expected rows: key, content, direction, valid_from, last_observed_at; the giver's listing speaks first."""
+        """Expected rows: key, content, direction, valid_from, last_observed_at.
+
+        Of the listings that ever told of the key, those proven on the latest day speak, the giver's first.
+        """
         found: dict[str, tuple[Any, ...]] = {}
+        last = {each: max((at for at, _ in kind[each].snapshots.values()), default=None) for each in self.listings}
         for listing in self.listings:  # outgoing first
-            last = max((at for at, _ in kind[listing].snapshots.values()), default=None)
             for key, (start, _, content, _, _) in kind[listing].current().items():
-                found.setdefault(key, (key, content, str(listing.direction), start, last))
+                days = [last[each].date() for each in self.listings if kind[each].versions.get(key)]
+                if last[listing].date() == max(days):
+                    found.setdefault(key, (key, content, str(listing.direction), start, last[listing]))
         return sorted(found.values())
 
     def snapshots(self, kind: dict[Listing, Oracle]) -> list[tuple[Any, ...]]:

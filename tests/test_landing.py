@@ -46,7 +46,7 @@ LISTING = Listing("eu-de", P1, Direction.OUTGOING)
 
 
 def make_page(offset: int = 0, body: bytes = b'{"shared": []}', **changes) -> Page:
-    page = Page(offset, 1000, body, NOW, NOW + timedelta(seconds=1, microseconds=7), "req-1")
+    page = Page(offset, 1000, False, body, NOW, NOW + timedelta(seconds=1, microseconds=7), "req-1")
     return replace(page, **changes)
 
 
@@ -127,6 +127,7 @@ def test_a_reader_without_this_package_finds_the_columns_and_the_proof(root):
         "page_number",
         "offset",
         "limit",
+        "descending",
         "requested_at",
         "received_at",
         "request_id",
@@ -136,6 +137,7 @@ def test_a_reader_without_this_package_finds_the_columns_and_the_proof(root):
         "page_number": 1,
         "offset": 8,
         "limit": 1000,
+        "descending": False,
         "requested_at": NOW,
         "received_at": NOW + timedelta(seconds=1, microseconds=7),
         "request_id": "req-2",

@@ -253,12 +253,39 @@ def test_changes_are_told_by_one_side_only_and_by_the_receiver_where_the_giver_n
     ]
 
 
-def test_a_withdrawal_that_only_the_giver_saw_leaves_the_receivers_word(warehouse):
+CHANGES = (
+    "SELECT strftime(change_date, '%m-%d'), change_type, share_id, direction FROM backup_share_changes ORDER BY 1, 2"
+)
+
+
+def test_what_the_listing_proven_last_says_is_gone_is_gone_now(warehouse):
     see(warehouse, 1, [BY_GIVER], [BY_RECEIVER])
     see(warehouse, 2, [], None)
-    # Two independent witnesses: a difference is a finding, not a withdrawal.
+    assert rows(warehouse, "SELECT share_id FROM backup_shares") == []
+    assert rows(warehouse, "SELECT backup_id FROM backups") == []
+    assert rows(warehouse, CHANGES) == [("03-01", "granted", S1, "outgoing"), ("03-02", "withdrawn", S1, "outgoing")]
+
+
+def test_a_giver_that_is_not_observed_any_more_does_not_keep_what_the_receiver_proved_gone(warehouse):
+    see(warehouse, 1, [BY_GIVER], [BY_RECEIVER])
+    see(warehouse, 2, None, [])
+    assert rows(warehouse, "SELECT share_id FROM backup_shares") == []
+    assert rows(warehouse, CHANGES) == [("03-01", "granted", S1, "outgoing"), ("03-02", "withdrawn", S1, "incoming")]
+
+
+def test_two_listings_that_differ_on_the_same_day_are_a_finding_and_no_withdrawal(warehouse):
+    see(warehouse, 1, [BY_GIVER], [BY_RECEIVER])
+    see(warehouse, 2, [], [BY_RECEIVER])
     assert rows(warehouse, "SELECT share_id, direction FROM backup_shares") == [(S1, "incoming")]
-    assert rows(warehouse, "SELECT snapshot_date FROM backup_share_snapshots WHERE snapshot_date = '2026-03-02'") == []
+
+
+def test_a_giver_that_is_observed_later_does_not_rewrite_what_was_told(warehouse):
+    see(warehouse, 1, None, [])
+    see(warehouse, 2, None, [BY_RECEIVER])
+    before = rows(warehouse, CHANGES)
+    see(warehouse, 3, [BY_GIVER], [BY_RECEIVER])
+    assert before == [("03-02", "granted", S1, "incoming")]
+    assert rows(warehouse, CHANGES) == before
 
 
 def test_a_day_with_two_observations_is_shown_as_the_later_one_saw_it(warehouse):

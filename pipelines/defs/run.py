@@ -9,6 +9,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from pipelines.errors import ConfigurationError
+
 TEMPLATE = Path(__file__).resolve().parent.parent / "dagster.yaml"
 
 
@@ -24,9 +26,13 @@ class RunOutcome:
 def prepare_home(folder: Path) -> Path:
     """A DAGSTER_HOME: absolute and existing, else Dagster drops its history at exit; with our dagster.yaml at first."""
     home = folder.absolute()
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / TEMPLATE.name).exists():
-        shutil.copyfile(TEMPLATE, home / TEMPLATE.name)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / TEMPLATE.name).exists():
+            shutil.copyfile(TEMPLATE, home / TEMPLATE.name)
+    except OSError as error:
+        reason = (error.strerror or "error").lower()
+        raise ConfigurationError(f"DATA_DIR or DAGSTER_HOME: {home} cannot be made: {reason}") from None
     return home
 
 

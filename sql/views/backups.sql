@@ -1,22 +1,40 @@
 -- Which backups are visible to another project now?
--- Grain: one row per backup that stands in an open listing. A backup that several listings tell of is told by its
--- giver's listing where there is one.
-with open_versions as (
+-- Grain: one row per backup that is open in a listing of those proven last that ever told of it. Of several the giver's
+-- listing tells it. last_observed_at: when that listing was last proven.
+with last_proof as (
+    select
+        region,
+        project_id,
+        direction,
+        max(observed_at) as last_observed_at,
+        max(cast(observed_at at time zone 'UTC' as date)) as last_proven_day
+    from observations
+    where is_proven
+    group by region, project_id, direction
+),
+
+told as (
+    select
+        h.*,
+        p.last_observed_at,
+        p.last_proven_day,
+        max(p.last_proven_day) over (partition by h.region, h.backup_id) as freshest_day
+    from backup_history as h
+    inner join last_proof as p
+        on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
+),
+
+open_versions as (
     select
         *,
         row_number() over (
             partition by region, backup_id
             order by direction desc, project_id -- outgoing before incoming
         ) as witness_rank
-    from backup_history
-    where valid_to = timestamptz '9999-12-31 00:00:00+00'
-),
-
-last_proof as (
-    select region, project_id, direction, max(observed_at) as last_observed_at
-    from observations
-    where is_proven
-    group by region, project_id, direction
+    from told
+    where
+        valid_to = timestamptz '9999-12-31 00:00:00+00'
+        and last_proven_day = freshest_day
 )
 
 select
@@ -49,8 +67,6 @@ select
     v.project_id,
     v.direction,
     v.valid_from,
-    p.last_observed_at
+    v.last_observed_at
 from open_versions as v
-inner join last_proof as p
-    on v.region = p.region and v.project_id = p.project_id and v.direction = p.direction
 where v.witness_rank = 1
