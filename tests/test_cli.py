@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -201,6 +202,24 @@ def test_json_carries_the_values_as_they_are() -> None:
     answer = pa.table({"name": pa.array(HOSTILE, pa.string())})
 
     assert [row["name"] for row in json.loads(to_json(answer))] == HOSTILE
+
+
+def test_json_has_numbers_where_sql_has_numbers() -> None:
+    answer = pa.table({"total": [Decimal("11747"), Decimal("1.5")], "ratio": [float("nan"), 0.5]})
+
+    assert json.loads(to_json(answer)) == [{"total": 11747, "ratio": None}, {"total": 1.5, "ratio": 0.5}]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--output", "t.txt"), ("--format", "csv", "--output", "no/such/folder.csv")], ids=["table", "folder"]
+)
+def test_an_answer_that_cannot_be_written_ends_in_a_sentence(synced: tuple[Path, str], arguments: tuple[str]) -> None:
+    folder, _ = synced
+    done = run(folder, "query", "SELECT 1", *arguments)
+
+    assert done.returncode != 0
+    assert b"Traceback" not in done.stderr
+    assert b"Error: " in done.stderr
 
 
 def test_hostile_names_do_not_steer_the_terminal(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pipelines.observation import Direction
 from pipelines.publish import reading
 from pipelines.settings import Settings, isolated_settings
 from pipelines.simulator.faults import Fault, Operation
+from pipelines.simulator.scenario import Malformed, Scenario
 from pipelines.simulator.service import Service
 from pipelines.simulator.world import World
 from tests.fakes import transport
@@ -252,6 +253,35 @@ def test_a_damaged_landing_file_is_named_and_blocks_only_its_own_listing(
     assert f"landing file {damaged.name} is damaged" in outcome.failures[0]
     proven = ask(settings, "SELECT DISTINCT project_id, direction FROM observations")
     assert len(proven) == 3
+
+
+def test_a_run_that_observed_nothing_is_not_green(settings: Settings, service: Service) -> None:
+    sync(settings, service)
+    definitions = build_definitions(lambda: settings, transport=transport(service), now=lambda: NOON)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def(JOB_NAME).execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey("sync_report")], raise_on_error=False
+        )
+
+    assert not result.success
+
+
+def test_a_listing_with_many_unreadable_records_turns_the_run_red_and_loads_the_others(
+    settings: Settings, world: World
+) -> None:
+    project = world.projects[0]
+    outgoing = world.listing(0, project, Direction.OUTGOING)
+    broken = [Malformed(record["id"], (0,), backup_fields={"size": "12"}) for record in outgoing[:2]]
+    service = Service(world, token=CANARY, scenario=Scenario(malformed=tuple(broken)))
+
+    outcome = sync(settings, service)
+
+    assert not outcome.succeeded
+    assert f"outgoing {project}: 2 records could not be read, see rejected_records" in outcome.failures[0]
+    found = ask(
+        settings, f"SELECT share_id FROM backup_shares WHERE project_id = '{project}' AND direction = 'outgoing'"
+    )
+    assert {row["share_id"] for row in found} == {record["id"] for record in outgoing[2:]}
 
 
 def test_the_home_of_dagster_is_made_and_keeps_telemetry_off(tmp_path: Path) -> None:

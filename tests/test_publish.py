@@ -336,3 +336,30 @@ def test_an_address_of_another_kind_is_refused_without_repeating_it(address, rea
         assert "duckdb:///path/to/file.duckdb" in str(caught.value)
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_the_log_of_another_program_is_not_published_over(address):
+    write(address, *FIRST)
+    log = warehouse_file(address).with_name("warehouse.duckdb.wal")
+    log.write_bytes(b"what somebody wrote")
+    with pytest.raises(WarehouseError, match=r"close it, or delete warehouse\.duckdb\.wal"):
+        write(address, *SECOND)
+    log.unlink()
+    write(address, *SECOND)
+    assert shares(address) == [S1, S2]
+
+
+def test_a_log_whose_warehouse_was_deleted_does_not_spoil_the_next(address):
+    write(address, *FIRST)
+    warehouse_file(address).rename(warehouse_file(address).with_name("warehouse.duckdb.wal"))
+    write(address, *FIRST)
+    assert shares(address) == [S1]
+
+
+def test_a_warehouse_behind_a_link_stays_behind_it(address, tmp_path):
+    write(address, *FIRST)
+    link = tmp_path / "link.duckdb"
+    link.symlink_to(warehouse_file(address))
+    write(f"duckdb:///{link}", *SECOND)
+    assert link.is_symlink()
+    assert shares(address) == [S1, S2]

@@ -514,3 +514,19 @@ def test_every_incomplete_walk_says_why_in_a_sentence(rate: float) -> None:
                 assert len(seen.reason.split()) >= 5, f"{seen.reason!r} of {context}"
                 assert not seen.may_close, context
     assert incomplete
+
+
+def test_an_empty_answer_between_two_full_ones_is_no_certificate() -> None:
+    """A replica that is blank for a moment: count 5, all five rows, count 0, nothing, count 5."""
+    rows = [Row(f"share {n}", f"backup {n * 3 % 5}") for n in range(5)]
+    asked = iter(range(1000))
+
+    def is_blank() -> bool:
+        return next(asked) in (3, 4)
+
+    def fetch(offset: int, limit: int, *, descending: bool = False) -> list[Row]:
+        return [] if is_blank() else (rows[::-1] if descending else rows)[offset : offset + limit]
+
+    seen = walk(fetch, lambda: 0 if is_blank() else len(rows))
+
+    assert seen.ids == {row.share_id for row in rows}

@@ -323,7 +323,7 @@ def test_a_backup_is_kept_while_a_share_refers_to_it_without_telling_of_it(wareh
     ("bad", "open_shares", "open_backups"),
     [
         pytest.param(make_share(S1, B1, created_at="yesterday"), [S1], [B1], id="both ids: these two stay as they are"),
-        pytest.param(make_share("the fifth", B1), [S1, S2], [B1], id="no share id: any share may be the one"),
+        pytest.param(make_share("the fifth", B1), [S1, S2], [B1, B2], id="no share id: any share may be the one"),
         pytest.param(make_share(S1, "the best"), [S1], [B1, B2], id="no backup id: any backup may be the one"),
         pytest.param("42", [S1, S2], [B1, B2], id="no id at all: nothing is missing for sure"),
     ],
@@ -333,6 +333,16 @@ def test_what_may_be_behind_an_unreadable_record_stays_open(warehouse, bad, open
     record(warehouse, make_observation(day(2)), make_page(bad))
     assert rows(warehouse, "SELECT share_id FROM backup_shares ORDER BY 1") == [(key,) for key in open_shares]
     assert rows(warehouse, "SELECT backup_id FROM backups ORDER BY 1") == [(key,) for key in open_backups]
+
+
+def test_a_share_that_some_page_of_the_walk_showed_is_not_gone(warehouse):
+    record(warehouse, *FIRST)
+    blinked = make_observation(day(2), status=ProofStatus.EXACT, excluded_ids=(S1,))
+    record(warehouse, blinked, make_page(make_share(S1, B1), make_share(S2, B2)))
+    assert rows(warehouse, "SELECT share_id FROM backup_shares ORDER BY 1") == [(S1,), (S2,)]
+    assert rows(warehouse, "SELECT backup_id FROM backups ORDER BY 1") == [(B1,), (B2,)]
+    record(warehouse, make_observation(day(3)), make_page(make_share(S2, B2)))
+    assert rows(warehouse, "SELECT share_id FROM backup_shares ORDER BY 1") == [(S2,)]
 
 
 def test_rejected_records_are_kept_with_their_place_and_reason(warehouse):
