@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.client import ShareClient
 from pipelines.errors import ApiError, MalformedResponseError
-from pipelines.landing import LandedFile, LandingWriter
+from pipelines.landing import LandedFile, LandingWriter, sweep
 from pipelines.observation import Listing, Observation, ProofStatus
 from pipelines.walk import Row, Walk, walk
 
@@ -37,6 +37,7 @@ def observe_listings(
     def observe(listing: Listing) -> tuple[LandedFile, Observation]:
         return observe_listing(listing, client, landing, sync_id=sync_id, now=now, page_size=page_size)
 
+    sweep(landing)
     with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="observe") as pool:
         yield from pool.map(observe, listings)
 

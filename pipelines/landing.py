@@ -132,6 +132,24 @@ class LandingWriter:
         self._aside.unlink(missing_ok=True)
 
 
+def sweep(root: Path) -> None:
+    """Remove what killed processes left half written; files of processes that live are theirs."""
+    for leftover in root.glob("*/*/*/.*-*.tmp"):
+        pid = leftover.name[1:].split("-", 1)[0]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            leftover.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
 def _private_folder(root: Path, listing: Listing) -> Path:
     """The folder of a listing; `mkdir(parents=True)` would make the folders above it with the usual rights."""
     root.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -194,6 +194,12 @@ def _may_close(observation: Observation, normalized: Normalized) -> bool:
     return observation.may_close and not normalized.rejected["share_id"].isna().any()
 
 
+def _why_nothing_closes(observation: Observation, normalized: Normalized) -> str:
+    if observation.may_close and not _may_close(observation, normalized):
+        return "a record without readable id was met: nothing was recorded as withdrawn"
+    return ""
+
+
 def _open_versions(connection: Connection, table: Table, listing: Listing) -> pd.DataFrame:
     key = table.info["key"]
     query = select(table.c[key], table.c.row_hash).where(_of_listing(table, listing), table.c.valid_to == OPEN_END)
@@ -297,6 +303,7 @@ def _ledger_row(observation: Observation, file: LandedFile, sha256: str, normali
         "status": str(observation.status),
         "is_proven": observation.status.is_proven,
         "may_close": _may_close(observation, normalized),
+        "reason": observation.reason or _why_nothing_closes(observation, normalized),
         "share_count": len(normalized.shares),
         "backup_count": len(normalized.backups),
         "rejected_count": len(normalized.rejected),

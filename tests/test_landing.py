@@ -11,6 +11,8 @@ import random
 import resource
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,6 +34,7 @@ from pipelines.landing import (
     read_observation,
     read_pages,
     sha256,
+    sweep,
 )
 from pipelines.observation import Direction, Listing, Observation, Page, ProofStatus, listings
 from pipelines.simulator.records import KEY_MATERIAL_MARK
@@ -548,3 +551,17 @@ def test_a_folder_that_was_renamed_can_be_flushed(root):
     fsync_folder(root)
     with pytest.raises(OSError, match="No such file"):
         fsync_folder(root / "nowhere")
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away_and_nothing_else(root):
+    file = land(root, make_page())
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        pass
+    dead = file.path.with_name(f".{ended.pid}-0a1b2c3d.tmp")
+    mine = file.path.with_name(f".{os.getpid()}-0a1b2c3d.tmp")
+    for leftover in (dead, mine):
+        leftover.write_bytes(b"half")
+    sweep(root)
+    assert not dead.exists()
+    assert mine.exists()
+    assert file.path.exists()

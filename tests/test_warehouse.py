@@ -335,6 +335,15 @@ def test_what_may_be_behind_an_unreadable_record_stays_open(warehouse, bad, open
     assert rows(warehouse, "SELECT backup_id FROM backups ORDER BY 1") == [(key,) for key in open_backups]
 
 
+def test_the_ledger_says_why_an_unreadable_record_forbade_to_close(warehouse):
+    record(warehouse, *FIRST)
+    record(warehouse, make_observation(day(2)), make_page("42"))
+    assert rows(warehouse, "SELECT may_close, reason FROM observations ORDER BY observed_at") == [
+        (True, ""),
+        (False, "a record without readable id was met: nothing was recorded as withdrawn"),
+    ]
+
+
 def test_a_share_that_some_page_of_the_walk_showed_is_not_gone(warehouse):
     record(warehouse, *FIRST)
     blinked = make_observation(day(2), status=ProofStatus.EXACT, excluded_ids=(S1,))
