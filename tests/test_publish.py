@@ -317,7 +317,7 @@ def test_a_disk_that_fills_while_the_copy_is_made_leaves_the_published_file(addr
     ("address", "reason"),
     [
         ("postgresql+psycopg://loader:canary@db/warehouse", "is of the kind postgresql"),
-        ("sqlite:////tmp/canary.db", "is of the kind sqlite"),
+        ("sqlite:///canary.db", "is of the kind sqlite"),
         ("duckdb://", "names no file"),
         ("duckdb:///", "names no file"),
         ("duckdb:///:memory:", "names no file"),
