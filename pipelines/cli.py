@@ -51,17 +51,16 @@ def demo(days: int) -> None:
             f"{len(made.world.projects)} projects, both directions, {days} simulated days, one sync each.",
             highlight=False,
         )
-        url = f"duckdb:///{(folder / 'warehouse.duckdb').absolute()}"
         for done in made.run(days):
-            with reading(url) as warehouse:
+            with reading(made.address) as warehouse:
                 line = _day_line(done.day, warehouse, done.outcome.sync_id)
             told = "\n".join([line, *done.outcome.failures]).replace("\n", "\n       ")
             console.print(told, highlight=False, markup=False, soft_wrap=True)
-        with reading(url) as warehouse:
+        with reading(made.address) as warehouse:
             _print_demo(console, warehouse)
     console.print(f"The warehouse: {folder / 'warehouse.duckdb'}. Try:\n", highlight=False)
     for query in DEMO_QUERIES:
-        line = f'WAREHOUSE_URL={url} .venv/bin/backup-shares query "{query}"'
+        line = f'WAREHOUSE_URL={made.address} .venv/bin/backup-shares query "{query}"'
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 

@@ -44,6 +44,11 @@ class Demo:
             data_dir=self.folder,
         )
 
+    @property
+    def address(self) -> str:
+        """The warehouse of this demo, as WAREHOUSE_URL takes it."""
+        return self.settings(url="").warehouse_address()
+
     def run(self, days: int) -> Iterator[DemoDay]:
         """Sync once per simulated day; yields after each."""
         with serve(self.service) as url:

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.definitions import JOB_NAME, build_definitions
 from pipelines.defs.run import prepare_home, run_job
+from pipelines.errors import ConfigurationError
 from pipelines.observation import Direction
 from pipelines.publish import reading
 from pipelines.settings import Settings, isolated_settings
@@ -289,3 +290,10 @@ def test_the_home_of_dagster_is_made_and_keeps_telemetry_off(tmp_path: Path) -> 
 
     assert home.is_absolute()
     assert "telemetry: {enabled: false}" in (home / "dagster.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["a%41b", "a?b"])
+def test_a_home_that_dagster_would_misread_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="DATA_DIR or DAGSTER_HOME"):
+        prepare_home(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 
 def ask(demo: Demo, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-    with reading(f"duckdb:///{demo.folder / 'warehouse.duckdb'}") as warehouse:
+    with reading(demo.address) as warehouse:
         assert warehouse is not None
         return warehouse.query(sql, **parameters).to_pylist()
 

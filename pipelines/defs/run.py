@@ -26,6 +26,9 @@ class RunOutcome:
 def prepare_home(folder: Path) -> Path:
     """A DAGSTER_HOME: absolute and existing, else Dagster drops its history at exit; with our dagster.yaml at first."""
     home = folder.absolute()
+    if set(str(home)) & {"%", "?"}:
+        # Dagster makes a URL of the path without quoting it.
+        raise ConfigurationError(f"DATA_DIR or DAGSTER_HOME: Dagster cannot live in {home}, whose name has a % or a ?")
     try:
         home.mkdir(parents=True, exist_ok=True)
         if not (home / TEMPLATE.name).exists():
