@@ -15,6 +15,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def diff_versions(
     """
     shielded = list(protected)
     observed = observed[~observed[key].isin(shielded)].reset_index(drop=True)
-    before = observed[[key]].merge(open_versions, on=key, how="left")["row_hash"]
+    before = _looked_up(open_versions, observed[key], key)
     known = before.notna()
     changed = known & (before != observed["row_hash"])
     missing = ~open_versions[key].isin(observed[key]) & ~open_versions[key].isin(shielded)
@@ -53,3 +55,10 @@ def diff_versions(
         changed_count=int(changed.sum()),
         gone_count=len(gone),
     )
+
+
+def _looked_up(open_versions: pd.DataFrame, keys: "pd.Series[str]", key: str) -> "pd.Series[str]":
+    """The fingerprint of the open version of each key, or null. A merge would make an object of every value."""
+    places = pc.index_in(pa.array(keys), value_set=pa.array(open_versions[key]))
+    found = pa.chunked_array([pa.array(open_versions["row_hash"])], pa.string()).take(places)
+    return pd.Series(found, dtype=pd.ArrowDtype(pa.string()), index=keys.index)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.errors import BackupSharesError, LandingError
 from pipelines.landing import LandedFile, landed_files, read_observation, read_pages, sha256
@@ -97,8 +96,9 @@ def stage(file: LandedFile, staging: Path) -> Normalized:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True, mode=0o700)
         for name in _FRAMES:
-            table = pa.Table.from_pandas(getattr(normalized, name), preserve_index=False)
-            _write_quickly(table.replace_schema_metadata({}), aside / f"{name}.parquet")
+            table = pa.Table.from_pandas(getattr(normalized, name), preserve_index=False).replace_schema_metadata({})
+            with pa.OSFile(str(aside / f"{name}.arrow"), "wb") as out, pa.ipc.new_file(out, table.schema) as writer:
+                writer.write_table(table)
         (aside / "conflicts").write_text(str(normalized.conflict_count))
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
@@ -107,23 +107,17 @@ def stage(file: LandedFile, staging: Path) -> Normalized:
     return normalized
 
 
-def _write_quickly(table: pa.Table, path: Path) -> None:
-    # Read once, seconds later: cheap to write counts for more than small; the checksum finds damage all the same.
-    pq.write_table(
-        table, path, compression="lz4", use_dictionary=False, write_statistics=False, write_page_checksum=True
-    )
-
-
 def read_staged(file: LandedFile, staging: Path) -> Normalized | None:
     """The staged frames, or None where they are not there whole: they can always be made again."""
     folder = staging / file.observation_id
     try:
-        frames = {name: _read_frame(folder / f"{name}.parquet") for name in _FRAMES}
+        frames = {name: _read_frame(folder / f"{name}.arrow") for name in _FRAMES}
         return Normalized(**frames, conflict_count=int((folder / "conflicts").read_text()))
     except (OSError, ValueError, pa.ArrowException):
         return None
 
 
 def _read_frame(path: Path) -> pd.DataFrame:
-    frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas(types_mapper=pd.ArrowDtype)
+    with pa.memory_map(str(path)) as file:
+        frame: pd.DataFrame = pa.ipc.open_file(file).read_all().to_pandas(types_mapper=pd.ArrowDtype)
     return frame

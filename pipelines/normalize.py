@@ -9,10 +9,11 @@ Not here: the rules for one record (records.py), which rows open or close versio
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -59,20 +60,51 @@ def normalize_pages(pages: Iterable[bytes], excluded_ids: Collection[str] = ()) 
     A share that stands on several pages counts as it was told last. `excluded_ids` were seen but are not part of
     the proven state. A rejected record takes its share out of `shares`, also where another page told it well.
     """
-    tables: list[pa.Table] = []
-    rejected: list[dict[str, Any]] = []
-    for number, body in enumerate(pages):
-        table = _read_typed(body)
-        if table is None:
-            good, bad = records.read_one_by_one(body)
-            table = pa.Table.from_pylist(good, schema=records.FLAT_SCHEMA)
-            rejected.extend({"page_number": number, **record} for record in bad)
-        tables.append(table)
-    flat = pa.concat_tables(tables) if tables else records.FLAT_SCHEMA.empty_table()
+    flat, rejected = _flat(pages)
     bad_ids = {record["share_id"] for record in rejected if record["share_id"]}
     flat = _latest_of_each_share(flat, bad_ids.union(excluded_ids))
     backups, conflict_count = _backups(flat)
     return Normalized(_shares(flat), backups, _rejected(rejected), conflict_count)
+
+
+def _flat(pages: Iterable[bytes]) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """All records that can be read as one flat table, and those that cannot."""
+    tables: list[pa.Table] = []
+    rejected: list[dict[str, Any]] = []
+    # Runs of pages without a surprise are looked at as one: a kernel costs more to call than to run over a page.
+    run: list[tuple[int, bytes, pa.StructArray]] = []
+    for number, body in enumerate(pages):
+        shared = _read_typed(body)
+        if shared is not None:
+            run.append((number, body, shared))
+            continue
+        tables += _ordinary_or_exact(run, rejected)
+        tables.append(_read_exactly(number, body, rejected))
+        run = []
+    tables += _ordinary_or_exact(run, rejected)
+    return (pa.concat_tables(tables) if tables else records.FLAT_SCHEMA.empty_table()), rejected
+
+
+def _ordinary_or_exact(
+    run: list[tuple[int, bytes, pa.StructArray]], rejected: list[dict[str, Any]]
+) -> Iterator[pa.Table]:
+    if not run:
+        return
+    flat = _flatten([shared for _, _, shared in run])
+    if flat is not None:
+        yield flat
+    elif len(run) == 1:
+        (number, body, _) = run[0]
+        yield _read_exactly(number, body, rejected)
+    else:
+        for page in run:
+            yield from _ordinary_or_exact([page], rejected)
+
+
+def _read_exactly(number: int, body: bytes, rejected: list[dict[str, Any]]) -> pa.Table:
+    good, bad = records.read_one_by_one(body)
+    rejected.extend({"page_number": number, **record} for record in bad)
+    return pa.Table.from_pylist(good, schema=records.FLAT_SCHEMA)
 
 
 def _rejected(records_: list[dict[str, Any]]) -> pd.DataFrame:
@@ -81,10 +113,9 @@ def _rejected(records_: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.drop_duplicates("raw_json", ignore_index=True)
 
 
-def _read_typed(body: bytes) -> pa.Table | None:
-    """The records of a page as one flat table, or None when a record needs the exact reader."""
-    # A NUL in a string is legal JSON, and poison for PostgreSQL and C strings: the exact reader replaces it.
-    if b"\\u0000" in body or not body.lstrip().startswith(b"{"):
+def _read_typed(body: bytes) -> pa.StructArray | None:
+    """The records of a page as the typed reader sees them, or None when a record needs the exact reader."""
+    if not body.lstrip().startswith(b"{"):
         return None
     try:
         document = pj.read_json(
@@ -97,26 +128,28 @@ def _read_typed(body: bytes) -> pa.Table | None:
             ),
         )
         shared = document.column("shared").combine_chunks()
-        if len(shared) != 1 or not shared[0].is_valid:
-            return None
-        flat = _flatten(shared.flatten())
+        return shared.flatten() if len(shared) == 1 and shared[0].is_valid else None
     except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
-    return flat if _is_ordinary(flat) else None
 
 
-def _flatten(shared: pa.StructArray) -> pa.Table:
-    backup = shared.field("backup")
-    if pc.any(pc.and_(backup.is_valid(), pc.is_null(backup.field("id")))).as_py():
-        raise pa.ArrowInvalid("a backup without id")
-    arrays = []
-    for field in records.FLAT_FIELDS:
-        values = pc.struct_field(shared, list(field.path))
-        arrays.append(_utc(values) if pa.types.is_timestamp(field.type) else values)
-    return pa.Table.from_arrays(arrays, schema=records.FLAT_SCHEMA)
+def _flatten(pages: list[pa.StructArray]) -> pa.Table | None:
+    """The records of some pages as one flat table; None unless every one obeys all the rules of records.py."""
+    shared = pa.chunked_array(pages)
+    try:
+        arrays = []
+        for field in records.FLAT_FIELDS:
+            values = pc.struct_field(shared, list(field.path))
+            arrays.append(_utc(values) if pa.types.is_timestamp(field.type) else values)
+    except pa.ArrowInvalid:
+        return None
+    flat = pa.Table.from_arrays(arrays, schema=records.FLAT_SCHEMA)
+    nested = pc.struct_field(shared, ["backup"])
+    has_nameless_backup = pc.any(pc.and_(nested.is_valid(), flat.column("backup.backup_id").is_null())).as_py()
+    return flat if not has_nameless_backup and _is_ordinary(flat) else None
 
 
-def _utc(text: pa.Array) -> pa.Array:
+def _utc(text: pa.ChunkedArray) -> pa.ChunkedArray:
     # Arrow takes a bare date for a time; the shortest time that the contract knows has 19 characters.
     if len(text) > text.null_count and pc.min(pc.binary_length(text)).as_py() < records.SHORTEST_TIME:
         raise pa.ArrowInvalid("not a time")
@@ -139,7 +172,14 @@ def _is_ordinary(flat: pa.Table) -> bool:
         and all(_all(pc.match_substring_regex(column, f"^{records.PROJECT}$")) for column in projects)
         and _all(pc.equal(nested, ids[1]))
         and _all(pc.equal(singular, plural))
+        and not any(_may_hold_nul(column) for column in flat.columns if pa.types.is_string(column.type))
     )
+
+
+def _may_hold_nul(texts: pa.ChunkedArray) -> bool:
+    """NUL in a string is legal JSON, and poison for PostgreSQL and C strings: the exact reader replaces it."""
+    data = (chunk.buffers()[2] for chunk in texts.chunks)
+    return any(buffer is not None and b"\0" in buffer.to_pybytes() for buffer in data)
 
 
 def _all(mask: pa.ChunkedArray) -> bool:
@@ -151,10 +191,13 @@ def _latest_of_each_share(flat: pa.Table, excluded: Collection[str]) -> pa.Table
     if excluded:
         flat = flat.filter(pc.invert(pc.is_in(ids, pa.array(sorted(excluded), pa.string()))))
         ids = flat.column("share.share_id")
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return flat
-    keep = ~ids.to_pandas().duplicated(keep="last")
-    return flat.filter(pa.array(keep))
+    keep = ~_codes(ids).duplicated(keep="last")
+    return flat if keep.all() else flat.filter(pa.array(keep))
+
+
+def _codes(values: pa.ChunkedArray) -> "pd.Series[int]":
+    """A number for each distinct value, in the order in which they appear: quicker to compare than text."""
+    return pd.Series(values.combine_chunks().dictionary_encode().indices.to_numpy())
 
 
 def _shares(flat: pa.Table) -> pd.DataFrame:
@@ -166,11 +209,23 @@ def _backups(flat: pa.Table) -> tuple[pd.DataFrame, int]:
     flat = flat.filter(flat.column("backup.backup_id").is_valid())
     received = [field.name for field in records.FLAT_FIELDS if field.name.startswith("backup.")]
     table = flat.select(received).rename_columns([name.removeprefix("backup.") for name in received])
+    table, has_conflicts = _without_copies(table)
     table = _with_dependency_flag(table)
     table = _with_columns(table, "description", _DESCRIPTION_COLUMNS, records.read_descriptions)
     table = _with_columns(table, "service_metadata", records.METADATA_COLUMNS, records.read_metadata)
     table = table.select([column.name for column in content_columns(backup_history)])
-    return _newest_of_each_backup(_with_row_hash(table, backup_history))
+    table = _with_row_hash(table, backup_history)
+    return _newest_of_each_backup(table) if has_conflicts else (_frame(table), 0)
+
+
+def _without_copies(table: pa.Table) -> tuple[pa.Table, bool]:
+    """Each backup once, where all shares of it say the same; else the table as it is, and True."""
+    codes = _codes(table.column("backup_id"))
+    first_of_code = codes.drop_duplicates().index.to_numpy()
+    copies = codes[codes.duplicated()]
+    if not table.take(copies.index.to_numpy()).equals(table.take(first_of_code[copies])):
+        return table, True
+    return table.take(first_of_code), False
 
 
 def _with_dependency_flag(table: pa.Table) -> pa.Table:
@@ -214,8 +269,13 @@ def fingerprint(table: pa.Table, columns: list[str]) -> pa.Array:
     """
     parts = [pc.binary_join_element_wise(f"{name}=", _as_text(table.column(name)), "") for name in columns]
     joined = pc.binary_join_element_wise(*parts, "\0", null_handling="skip")
-    digests = [hashlib.blake2b(row, digest_size=16).hexdigest() for row in joined.cast(pa.binary()).to_pylist()]
-    return pa.array(digests, pa.string())
+    digests = [hashlib.blake2b(row, digest_size=16).digest() for row in joined.cast(pa.binary()).to_pylist()]
+    # All in one piece: a text object for each of them would cost as much as the hash.
+    width = 2 * 16
+    offsets = np.arange(0, width * (len(digests) + 1), width, dtype=np.int32)
+    return pa.StringArray.from_buffers(
+        len(digests), pa.py_buffer(offsets), pa.py_buffer(b"".join(digests).hex().encode())
+    )
 
 
 def _as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -8,13 +8,14 @@ Not here: tables (normalize.py). Nothing is repaired by guess: `"1"` is not 1 an
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Column
 
 from pipelines.errors import printable
@@ -298,9 +299,18 @@ def read_metadata(texts: list[str | None]) -> list[pa.Array]:
 
     Clouds send some numbers as strings (api-facts 4.5); everything else in the text stays in the landing.
     """
-    found = [_json_object(text) or {} for text in texts]
-    keys = [(metadata_key(column) or "", arrow_type(column)) for column in METADATA_COLUMNS]
-    return [_lenient([each.get(key) for each in found], kind) for key, kind in keys]
+    keys = [metadata_key(column) or "" for column in METADATA_COLUMNS]
+    rows = [[*map(_object_in(text).get, keys)] for text in texts]
+    columns = zip(*rows, strict=True) if rows else ([] for _ in keys)
+    return [_lenient(values, arrow_type(column)) for column, values in zip(METADATA_COLUMNS, columns, strict=True)]
+
+
+def _object_in(text: str | None) -> dict[str, Any]:
+    try:
+        found = orjson.loads(text) if text is not None else None
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _json_object(text: str | None) -> dict[str, Any] | None:
@@ -313,21 +323,20 @@ def _json_object(text: str | None) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _lenient(values: list[Any], kind: pa.DataType) -> pa.Array:
+def _lenient(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     wanted = bool if pa.types.is_boolean(kind) else int
     # Most columns are of one type: asking for the set of types costs a tenth of looking at each value.
     types = set(map(type, values)) - {type(None)}
+    if types <= {str} and wanted is int:
+        return _numbers_in(pa.array(values, pa.string()))
     try:
         if types <= {wanted}:
             return pa.array(values, kind)
     except OverflowError:
         pass
-    read = _number_in if wanted is int else _flag_in
-    return pa.array([read(value) for value in values], kind)
-
-
-def _flag_in(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
+    if wanted is bool:
+        return pa.array([value if isinstance(value, bool) else None for value in values], kind)
+    return pa.array([_number_in(value) for value in values], kind)
 
 
 def _number_in(value: Any) -> int | None:
@@ -335,6 +344,13 @@ def _number_in(value: Any) -> int | None:
         return value if -(2**63) <= value < 2**63 else None
     digits = value.strip() if isinstance(value, str) else ""
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS else None
+
+
+def _numbers_in(texts: pa.Array) -> pa.Array:
+    """`_number_in` of texts alone, without an object for each."""
+    digits = pc.utf8_trim_whitespace(texts)
+    is_number = pc.match_substring_regex(digits, f"^[0-9]{{1,{MAX_DIGITS}}}$")
+    return pc.if_else(is_number, digits, pa.scalar(None, pa.string())).cast(pa.int64())
 
 
 MAX_DIGITS = 18

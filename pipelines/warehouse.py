@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import Connection, Engine, Table, column, func, insert, select
+from sqlalchemy import Connection, Engine, Select, Table, column, func, insert, select
 from sqlalchemy import table as relation_named
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -128,13 +128,13 @@ def _of_listing(table: Table, listing: Listing) -> Any:
     return (
         (table.c.region == listing.region)
         & (table.c.project_id == listing.project_id)
-        & (table.c.direction == listing.direction)
+        & (table.c.direction == str(listing.direction))
     )
 
 
 def _is_recorded(connection: Connection, observation: Observation, sha256: str) -> bool:
     same = observations.c.observation_id == observation.observation_id
-    recorded = connection.execute(select(observations.c.landing_sha256).where(same)).scalar()
+    recorded = _value(connection, select(observations.c.landing_sha256).where(same))
     if recorded is not None and recorded != sha256:
         raise WarehouseError(
             f"observation {observation.observation_id} was recorded from another landing file: "
@@ -145,7 +145,7 @@ def _is_recorded(connection: Connection, observation: Observation, sha256: str) 
 
 def _refuse_out_of_order(connection: Connection, observation: Observation) -> None:
     mine = _of_listing(observations, observation.listing)
-    last = connection.execute(select(func.max(observations.c.observed_at)).where(mine)).scalar()
+    last = _value(connection, select(func.max(observations.c.observed_at)).where(mine))
     if last is not None and observation.observed_at <= last:
         raise OutOfOrderError(
             f"the {observation.listing} were already recorded as of {last.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, "
@@ -203,13 +203,25 @@ def _why_nothing_closes(observation: Observation, normalized: Normalized) -> str
 def _open_versions(connection: Connection, table: Table, listing: Listing) -> pd.DataFrame:
     key = table.info["key"]
     query = select(table.c[key], table.c.row_hash).where(_of_listing(table, listing), table.c.valid_to == OPEN_END)
-    rows = connection.execute(query).all()
-    if len({row[0] for row in rows}) < len(rows):
+    frame: pd.DataFrame = _answer(connection, query).to_pandas(types_mapper=pd.ArrowDtype)
+    if frame[key].duplicated().any():
         raise WarehouseError(f"{table.name} holds two open versions of a {key} of the {listing}: rebuild the warehouse")
-    columns = {key: [row[0] for row in rows], "row_hash": [row[1] for row in rows]}
-    text = pa.schema([(name, pa.string()) for name in columns])
-    frame: pd.DataFrame = pa.table(columns, schema=text).to_pandas(types_mapper=pd.ArrowDtype)
     return frame
+
+
+def _value(connection: Connection, query: Select[Any]) -> Any:
+    """The first value, or None. The answer is read to its end: DuckDB refuses the next question before that."""
+    rows = connection.execute(query).all()
+    return rows[0][0] if rows else None
+
+
+def _answer(connection: Connection, query: Select[Any]) -> pa.Table:
+    """The answer in bulk, without an object for each value."""
+    compiled = query.compile(dialect=connection.dialect)
+    values = [compiled.params[name] for name in compiled.positiontup or ()]
+    raw: Any = connection.connection.driver_connection
+    answer: pa.Table = raw.sql(str(compiled), params=values).to_arrow_table()
+    return answer
 
 
 def _apply(connection: Connection, table: Table, observation: Observation, changes: Changes) -> None:
@@ -243,7 +255,7 @@ def _refuse_two_open_versions(connection: Connection, table: Table, listing: Lis
     key = table.c[table.info["key"]]
     is_open = _of_listing(table, listing) & (table.c.valid_to == OPEN_END)
     twice = select(key).where(is_open).group_by(key).having(func.count() > 1)
-    found = connection.execute(twice.limit(1)).scalar()
+    found = _value(connection, twice.limit(1))
     if found is not None:
         raise WarehouseError(f"{table.name} would hold two open versions of {found}: nothing was recorded")
 

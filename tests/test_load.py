@@ -262,7 +262,7 @@ def test_staging_that_cannot_be_written_is_named(landing, staging):
         stage(file, staging)
 
 
-@pytest.mark.parametrize("part", ["shares.parquet", "backups.parquet", "rejected.parquet", "conflicts"])
+@pytest.mark.parametrize("part", ["shares.arrow", "backups.arrow", "rejected.arrow", "conflicts"])
 @pytest.mark.parametrize("kind", ["gone", "empty", "cut"])
 def test_damaged_staging_is_ignored(warehouse, landing, staging, part, kind):
     file = land(landing, make_observation(day(1)), TWO)
