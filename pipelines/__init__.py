@@ -9,8 +9,10 @@
     Verb 1 extract  extract.py      observe listings side by side walk.py     the paging proof, no I/O
                     landing.py      raw pages, written once       redact.py   key material out of them
     Verb 2 normalize normalize.py   pages -> frames               records.py  the rules for one record
+                                                                  delta.py    what differs, byte for byte
     Verb 3 record   history.py      what opens, what closes       load.py     what is landed and not recorded yet
     Conductor       definitions.py  all that Dagster is told      defs/       assets, resources
+                    tuning.py       memory of the process
     For people      cli.py          the command line              output.py   tables, CSV, JSON, Parquet
                     demo.py         several days in a minute      simulator/  a cloud that anyone can start
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from datetime import datetime
 
 import dagster as dg
-import pyarrow as pa
 
 from pipelines.client import Transport
 from pipelines.defs.assets import GROUP, backup_share_pages, histories, staged_frames, sync_report
 from pipelines.defs.resources import ClientResource, WarehouseResource, utc_now
 from pipelines.settings import Settings, load_settings
+from pipelines.tuning import tune_process
 
 JOB_NAME = "sync_backup_shares"
 
@@ -49,7 +49,6 @@ def build_definitions(
     )
 
 
-# The system's allocator gives memory back between listings: a fifth less at the peak, for the same work.
-pa.set_memory_pool(pa.system_memory_pool())
+tune_process()
 
 defs = build_definitions()

@@ -10,7 +10,8 @@
     |-- LandingError             a landing file is missing, damaged or not ours; other files go on
     `-- WarehouseError           the warehouse refused; the landed pages are kept for the next sync
         |-- WarehouseBusyError   another writer holds it; wait or stop that one
-        `-- OutOfOrderError      older than what is recorded of that listing; only a rebuild can use it
+        |-- OutOfOrderError      older than what is recorded of that listing; only a rebuild can use it
+        `-- StaleDifferenceError what differs was read against another state: read the observation whole
 
 Every message is safe to print: it holds no secret, and text from the API went through `printable`.
 Not here: what is retried and how often (client.py), exit codes (cli.py).
@@ -86,3 +87,7 @@ class WarehouseBusyError(WarehouseError):
 
 class OutOfOrderError(WarehouseError):
     """The observation is not newer than the last one recorded of its listing."""
+
+
+class StaleDifferenceError(WarehouseError):
+    """The frames say what differs from an observation that is not what the warehouse holds."""

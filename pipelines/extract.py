@@ -53,7 +53,7 @@ def observe_listing(
         def fetch(offset: int, limit: int, *, descending: bool = False) -> list[Row]:
             nonlocal pages
             reply = client.page(listing, offset, limit, descending=descending)
-            writer.add(reply.page)
+            writer.add(reply.page, len(reply.records))
             pages += 1
             return _rows(reply.records)
 
@@ -84,6 +84,13 @@ def observe_listing(
 
 
 def _rows(records: Sequence[Any]) -> list[Row]:
+    try:
+        # Nearly all pages are like this, and it costs a quarter.
+        shares, backups = ([record[key] for record in records] for key in ("id", "backup_id"))
+        if set(map(type, shares)) | set(map(type, backups)) <= {str} and all(shares) and all(backups):
+            return list(map(Row._make, zip(shares, backups, strict=True)))
+    except (LookupError, TypeError):
+        pass
     pairs = ((each.get("id"), each.get("backup_id")) if isinstance(each, dict) else (None, None) for each in records)
     return [
         Row(share if type(share) is str and share else None, backup if type(backup) is str and backup else None)

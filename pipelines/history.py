@@ -57,6 +57,41 @@ def diff_versions(
     )
 
 
+@dataclass(frozen=True)
+class Doubtful:
+    """What remains to be decided where only what differs from before was read, and how much is as before."""
+
+    open_shares: pd.DataFrame
+    open_backups: pd.DataFrame
+    same_share_count: int
+    same_backup_count: int
+
+
+def without_unchanged(
+    open_shares: pd.DataFrame,
+    open_backups: pd.DataFrame,
+    new_shares: pd.DataFrame,
+    new_backups: pd.DataFrame,
+    left_ids: Collection[str],
+) -> Doubtful | None:
+    """The open versions without those that the observation tells as before, which only read what differs.
+
+    The open versions must be what the earlier observation told: `share_id`, `backup_id`, `row_hash` of the shares,
+    `backup_id`, `row_hash` of the backups. `left_ids`: shares whose earlier record is not there as it was.
+    None if a share is told twice, or a backup in two ways by a new record and one that is as before.
+    """
+    is_left = open_shares["share_id"].isin(list(left_ids))
+    told_as_before = open_shares.loc[~is_left, "backup_id"]
+    before = _looked_up(open_backups, new_backups["backup_id"], "backup_id")
+    differing = new_backups.loc[before.isna() | (before != new_backups["row_hash"]), "backup_id"]
+    told_twice = open_shares.loc[~is_left, "share_id"].isin(new_shares["share_id"])
+    if told_twice.any() or differing.isin(told_as_before).any():
+        return None
+    backups = open_backups["backup_id"]
+    is_same = backups.isin(told_as_before) & ~backups.isin(new_backups["backup_id"])
+    return Doubtful(open_shares[is_left], open_backups[~is_same], int((~is_left).sum()), int(is_same.sum()))
+
+
 def _looked_up(open_versions: pd.DataFrame, keys: "pd.Series[str]", key: str) -> "pd.Series[str]":
     """The fingerprint of the open version of each key, or null. A merge would make an object of every value."""
     places = pc.index_in(pa.array(keys), value_set=pa.array(open_versions[key]))

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pipelines.errors import LandingError
 from pipelines.observation import PROJECT_ID, Direction, Listing, Observation, Page, ProofStatus
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FOOTER_KEY = b"backup_shares.observation"
 _DIGEST_KEY = b"backup_shares.observation.sha256"
 """Parquet guards the pages with checksums, but not its own footer."""
@@ -47,6 +47,7 @@ _PAGES = pa.schema(
         pa.field("requested_at", _UTC, nullable=False),
         pa.field("received_at", _UTC, nullable=False),
         pa.field("request_id", pa.string(), nullable=False),
+        pa.field("record_count", pa.int32(), nullable=False),
         pa.field("body", pa.binary(), nullable=False),
     ]
 )
@@ -84,8 +85,8 @@ class LandingWriter:
         self._parquet = pq.ParquetWriter(self._file, _PAGES, **_FORMAT)
         self._count = 0
 
-    def add(self, page: Page) -> None:
-        row = {"page_number": self._count, **dataclasses.asdict(page)}
+    def add(self, page: Page, record_count: int) -> None:
+        row = {"page_number": self._count, "record_count": record_count, **dataclasses.asdict(page)}
         self._guard(lambda: self._parquet.write_table(pa.Table.from_pylist([row], schema=_PAGES)))
         self._count += 1
 
@@ -171,8 +172,21 @@ def fsync_folder(folder: Path) -> None:
 
 def landed_files(root: Path) -> list[LandedFile]:
     """Every observation in the landing, in the order in which they were observed."""
-    found = (_landed(root, path) for path in root.glob("*/*/*/*.parquet"))
+    found = (landed_file(root, path.relative_to(root).as_posix()) for path in root.glob("*/*/*/*.parquet"))
     return sorted((file for file in found if file is not None), key=lambda file: (file.observed_at, file.name))
+
+
+def landed_file(root: Path, name: str) -> LandedFile | None:
+    """The file of that name below the root; None for a name that the landing does not give."""
+    parts = name.split("/")
+    match = _FILE_NAME.fullmatch(parts[-1])
+    if not match or len(parts) != 4 or not re.fullmatch(PROJECT_ID, parts[1]) or parts[2] not in set(Direction):
+        return None
+    try:
+        observed_at = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return LandedFile(root, name, Listing(parts[0], parts[1], Direction(parts[2])), observed_at, match[2])
 
 
 def read_observation(file: LandedFile) -> Observation:
@@ -192,13 +206,19 @@ def read_observation(file: LandedFile) -> Observation:
 
 def read_pages(file: LandedFile) -> Iterator[bytes]:
     """The bodies of the pages in the order of their arrival, one in memory at a time."""
+    return (body for body, _ in read_counted_pages(file))
+
+
+def read_counted_pages(file: LandedFile) -> Iterator[tuple[bytes, int]]:
+    """As `read_pages`, and how many records each held when it was received."""
+    columns = ["body", "record_count"]
     try:
         with pq.ParquetFile(file.path, page_checksum_verification=True) as parquet:
             for group in range(parquet.num_row_groups):
-                bodies = parquet.read_row_group(group, columns=["body"]).column(0).to_pylist()
-                if len(bodies) != parquet.metadata.row_group(group).num_rows:
+                pages = parquet.read_row_group(group, columns=columns)
+                if len(pages) != parquet.metadata.row_group(group).num_rows:
                     raise ValueError("a page is not where the footer says")
-                yield from bodies
+                yield from zip(*(pages.column(name).to_pylist() for name in columns), strict=True)
     except (OSError, pa.ArrowException, LookupError, ValueError) as error:
         raise LandingError(f"landing file {file.name} is damaged ({type(error).__name__}): {_MEND}") from None
 
@@ -212,20 +232,6 @@ def sha256(file: LandedFile) -> str:
 
 
 _MEND = "restore it from a backup, or move it out of LANDING_DIR to go on without it"
-
-
-def _landed(root: Path, path: Path) -> LandedFile | None:
-    """What the name of a file says; None for a file that the landing did not write."""
-    name = path.relative_to(root).as_posix()
-    region, project_id, direction, file_name = name.split("/")
-    match = _FILE_NAME.fullmatch(file_name)
-    if not match or not re.fullmatch(PROJECT_ID, project_id) or direction not in set(Direction):
-        return None
-    try:
-        observed_at = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return LandedFile(root, name, Listing(region, project_id, Direction(direction)), observed_at, match[2])
 
 
 def _write_error(root: Path, error: OSError) -> LandingError:

@@ -7,16 +7,27 @@ Staging holds normalized frames between two steps of a sync; losing it costs tim
 Not here: what recording does (warehouse.py), what a page means (normalize.py).
 """
 
+import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from pipelines.errors import BackupSharesError, LandingError
-from pipelines.landing import LandedFile, landed_files, read_observation, read_pages, sha256
-from pipelines.normalize import Normalized, normalize_pages
+from pipelines.delta import CountedPage, compare
+from pipelines.errors import BackupSharesError, LandingError, StaleDifferenceError
+from pipelines.landing import (
+    LandedFile,
+    landed_file,
+    landed_files,
+    read_counted_pages,
+    read_observation,
+    read_pages,
+    sha256,
+)
+from pipelines.normalize import Normalized, Since, normalize_difference, normalize_pages
 from pipelines.observation import Listing, Observation
 from pipelines.warehouse import Ledger, Warehouse
 
@@ -65,6 +76,32 @@ def normalize_landed(file: LandedFile, observation: Observation) -> Normalized:
         ) from None
 
 
+def _difference(file: LandedFile, observation: Observation, ledger: Ledger) -> Normalized | None:
+    """What differs from the last proven observation of the listing; None where that cannot be told beyond doubt."""
+    proven = ledger.last_proven.get(file.listing)
+    before = landed_file(file.root, proven.landing_file) if proven else None
+    if not (proven and before and before.path.exists() and observation.status.is_proven):
+        return None
+    try:
+        earlier = read_observation(before)
+        if sha256(before) != proven.landing_sha256 or observation.excluded_ids or earlier.excluded_ids:
+            return None
+        found = compare(_counted(before), _counted(file))
+    except LandingError:
+        return None  # if it is this file that is damaged, reading it whole will say so
+    if found is None or found.new.record_count > found.same_count:
+        return None
+    # A share that is told twice, in two ways, makes more records than ids.
+    told = (found.same_count + found.new.record_count, found.same_count + found.left.record_count)
+    if told != (observation.distinct_ids, earlier.distinct_ids):
+        return None
+    return normalize_difference(found, earlier.observation_id)
+
+
+def _counted(file: LandedFile) -> Iterator[CountedPage]:
+    return (CountedPage(body, count) for body, count in read_counted_pages(file))
+
+
 def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unloaded]:
     """Record all pending observations; returns those that could not be, the others are recorded all the same.
 
@@ -77,9 +114,7 @@ def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unl
             unloaded.append(Unloaded(file, "waits for an earlier observation of its listing"))
             continue
         try:
-            observation = read_observation(file)
-            normalized = read_staged(file, staging) or normalize_landed(file, observation)
-            warehouse.record(observation, file, sha256(file), normalized)
+            _record(warehouse, file, staging)
         except BackupSharesError as error:
             stuck.add(file.listing)
             unloaded.append(Unloaded(file, str(error)))
@@ -88,9 +123,24 @@ def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unl
     return unloaded
 
 
-def stage(file: LandedFile, staging: Path) -> Normalized:
-    """Normalize a landed observation and keep the frames for `load_pending`; raises LandingError."""
-    normalized = normalize_landed(file, read_observation(file))
+def _record(warehouse: Warehouse, file: LandedFile, staging: Path) -> None:
+    observation, digest = read_observation(file), sha256(file)
+    staged = read_staged(file, staging)
+    if staged is not None:
+        try:
+            return warehouse.record(observation, file, digest, staged)
+        except StaleDifferenceError:
+            pass  # another sync has recorded meanwhile, or a backup is told in two ways: read everything
+    warehouse.record(observation, file, digest, normalize_landed(file, observation))
+
+
+def stage(file: LandedFile, staging: Path, ledger: Ledger) -> Normalized:
+    """Normalize a landed observation and keep the frames for `load_pending`; raises LandingError.
+
+    Where the pages of the observation before are at hand, only what differs from them is read.
+    """
+    observation = read_observation(file)
+    normalized = _difference(file, observation, ledger) or normalize_landed(file, observation)
     aside, final = staging / f".{file.observation_id}", staging / file.observation_id
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -99,7 +149,8 @@ def stage(file: LandedFile, staging: Path) -> Normalized:
             table = pa.Table.from_pandas(getattr(normalized, name), preserve_index=False).replace_schema_metadata({})
             with pa.OSFile(str(aside / f"{name}.arrow"), "wb") as out, pa.ipc.new_file(out, table.schema) as writer:
                 writer.write_table(table)
-        (aside / "conflicts").write_text(str(normalized.conflict_count))
+        about = {"conflict_count": normalized.conflict_count, "since": normalized.since and asdict(normalized.since)}
+        (aside / "about.json").write_text(json.dumps(about))
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
     except OSError as error:
@@ -112,8 +163,10 @@ def read_staged(file: LandedFile, staging: Path) -> Normalized | None:
     folder = staging / file.observation_id
     try:
         frames = {name: _read_frame(folder / f"{name}.arrow") for name in _FRAMES}
-        return Normalized(**frames, conflict_count=int((folder / "conflicts").read_text()))
-    except (OSError, ValueError, pa.ArrowException):
+        about = json.loads((folder / "about.json").read_text())
+        since = about["since"] and Since(about["since"]["observation_id"], tuple(about["since"]["left_ids"]))
+        return Normalized(**frames, conflict_count=about["conflict_count"], since=since)
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
         return None
 
 

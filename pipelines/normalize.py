@@ -10,10 +10,11 @@ Not here: the rules for one record (records.py), which rows open or close versio
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +22,7 @@ import pyarrow.json as pj
 from sqlalchemy import Column, Table
 
 from pipelines import records
+from pipelines.delta import Difference
 from pipelines.schema import (
     arrow_schema,
     backup_history,
@@ -46,12 +48,22 @@ class Normalized:
     `backups`: one row per backup id; content columns of backup_history and `row_hash`.
     `rejected`: one row per record that could not be read; REJECTED_COLUMNS.
     `conflict_count`: backups of which the listing told two things; the newer one is in `backups`.
+    `since`: the frames hold only what differs from an earlier observation, this one; None: they hold everything.
     """
 
     shares: pd.DataFrame
     backups: pd.DataFrame
     rejected: pd.DataFrame
     conflict_count: int
+    since: "Since | None" = None
+
+
+@dataclass(frozen=True)
+class Since:
+    """An earlier observation of the same listing, and the shares of it whose record is not there as it was."""
+
+    observation_id: str
+    left_ids: tuple[str, ...]
 
 
 def normalize_pages(pages: Iterable[bytes], excluded_ids: Collection[str] = ()) -> Normalized:
@@ -65,6 +77,15 @@ def normalize_pages(pages: Iterable[bytes], excluded_ids: Collection[str] = ()) 
     flat = _latest_of_each_share(flat, bad_ids.union(excluded_ids))
     backups, conflict_count = _backups(flat)
     return Normalized(_shares(flat), backups, _rejected(rejected), conflict_count)
+
+
+def normalize_difference(difference: Difference, earlier_id: str) -> Normalized | None:
+    """What differs from the earlier observation as tables, if all of that could be read; else None."""
+    new = normalize_pages([difference.new.body])
+    if len(new.shares) != difference.new.record_count or new.conflict_count:
+        return None
+    left = orjson.loads(difference.left.body)["shared"]
+    return replace(new, since=Since(earlier_id, tuple(record["id"] for record in left)))
 
 
 def _flat(pages: Iterable[bytes]) -> tuple[pa.Table, list[dict[str, Any]]]:

@@ -2,9 +2,9 @@ r"""Key material never leaves this function: `blank_key_material` empties every 
 
 `service_metadata` is JSON inside a JSON string and may carry `VK`, the key of an encrypted volume (api-facts 4.5).
 The bytes of a page are kept for ever, so the value is emptied before they touch the disk; all other bytes stay.
-The quick way: if every "VK" in the page is followed by an empty value there is nothing to do, and nearly all others
-have the one plain spelling. Only when something else is found is the page read token by token, and so is all JSON
-inside its strings, however deep. Text that names such a key and is not JSON is withheld.
+The quick way: nearly always every "VK" in the page has the one plain spelling. Only when something else is found is
+the page read token by token, and so is all JSON inside its strings, however deep. Text that names such a key and is
+not JSON is withheld.
 Not here: which parsed keys of the metadata become columns (records.py).
 """
 
@@ -13,9 +13,8 @@ import re
 
 import orjson
 
-_FILLED = re.compile(rb'VK(?!\\":\s*\\"\\"\s*[,}])')
-"""The two letters, and not followed by an empty value as it stands inside an escaped JSON string."""
-_PLAIN_VALUE = re.compile(rb'(\\"VK\\":\s*\\")[^"\\]+(\\"\s*[,}])')
+_KEY = re.compile(rb'VK(?:(?<=\\"VK)\\":\s*\\"([^"\\]*)\\"\s*[,}])?')
+"""The two letters, and the value if it stands behind them as it does inside an escaped JSON string."""
 _ESCAPED = re.compile(r"\\u00[2-7]")
 """A character written as an escape could spell VK, at any depth, without the two letters standing there."""
 _ESCAPED_BYTES = re.compile(_ESCAPED.pattern.encode())
@@ -31,11 +30,21 @@ _WITHHELD = '"[withheld: unreadable text with key material]"'
 
 def blank_key_material(body: bytes) -> bytes:
     """`body`, a page that is JSON, with the value of every `VK` emptied, also inside JSON that stands in a string."""
-    if _FILLED.search(body):
-        body = _PLAIN_VALUE.sub(rb"\1\2", body)
-    if _FILLED.search(body) or _ESCAPED_BYTES.search(body):
-        return _blank_json(body.decode()).encode()
-    return body
+    plain = None if _ESCAPED_BYTES.search(body) else _blank_plain(body)
+    return plain if plain is not None else _blank_json(body.decode()).encode()
+
+
+def _blank_plain(body: bytes) -> bytes | None:
+    """With every value emptied if all have the one plain spelling, else None."""
+    pieces: list[bytes] = []
+    position = 0
+    for found in _KEY.finditer(body):
+        if found[1] is None:
+            return None
+        if found[1]:
+            pieces.append(body[position : found.start(1)])
+            position = found.end(1)
+    return b"".join([*pieces, body[position:]]) if pieces else body
 
 
 def _blank_json(text: str) -> str:

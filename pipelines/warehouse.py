@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pandas as pd
@@ -17,11 +17,11 @@ from sqlalchemy import Connection, Engine, Select, Table, column, func, insert, 
 from sqlalchemy import table as relation_named
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipelines.errors import OutOfOrderError, WarehouseError, printable
-from pipelines.history import Changes, diff_versions
+from pipelines.errors import OutOfOrderError, StaleDifferenceError, WarehouseError, printable
+from pipelines.history import Changes, Doubtful, diff_versions, without_unchanged
 from pipelines.landing import LandedFile
 from pipelines.normalize import Normalized
-from pipelines.observation import Listing, Observation
+from pipelines.observation import Direction, Listing, Observation
 from pipelines.schema import (
     OPEN_END,
     arrow_schema,
@@ -34,12 +34,24 @@ from pipelines.schema import (
 )
 
 
+class Proven(NamedTuple):
+    """Where the pages of an observation are that the warehouse holds: file below the landing, and its SHA-256."""
+
+    landing_file: str
+    landing_sha256: str
+
+
 @dataclass(frozen=True)
 class Ledger:
     """What the warehouse has recorded: which observations, and until when of each listing."""
 
     observation_ids: frozenset[str]
     last_observed_at: dict[Listing, datetime]
+    last_proven: dict[Listing, Proven]
+
+    @classmethod
+    def empty(cls) -> "Ledger":
+        return cls(frozenset(), {}, {})
 
     def is_recorded(self, file: LandedFile) -> bool:
         return file.observation_id in self.observation_ids
@@ -69,20 +81,30 @@ class Warehouse:
         with self._transaction() as connection:
             ids = connection.execute(select(observations.c.observation_id)).scalars().all()
             last = connection.execute(select(*key, func.max(observations.c.observed_at)).group_by(*key)).all()
-            return Ledger(frozenset(ids), {Listing(region, project, way): at for region, project, way, at in last})
+            proven = select(*key, observations.c.landing_file, observations.c.landing_sha256)
+            proven = proven.where(observations.c.is_proven).order_by(observations.c.observed_at)
+            return Ledger(
+                observation_ids=frozenset(ids),
+                last_observed_at={_listing(*where): at for *where, at in last},
+                last_proven={
+                    _listing(*where): Proven(file, sha256)
+                    for *where, file, sha256 in connection.execute(proven).all()  # the last one stays
+                },
+            )
 
     def record(self, observation: Observation, file: LandedFile, sha256: str, normalized: Normalized) -> None:
         """Record an observation exactly once: the versions it opens and closes, its rejects, its ledger row.
 
         One that is not proven leaves the ledger row only. Recording the same again changes nothing.
-        Raises OutOfOrderError when it is not newer than the last one of its listing, WarehouseError when the same
+        Raises OutOfOrderError when it is not newer than the last one of its listing, StaleDifferenceError when
+        `normalized` says what differs from another state than the recorded one, WarehouseError when the same
         observation was recorded from another file, or when the result would break the history's promises.
         """
         with self._transaction() as connection:
             if _is_recorded(connection, observation, sha256):
                 return
             _refuse_out_of_order(connection, observation)
-            counts = dict.fromkeys(_CHANGE_COUNTS, 0)
+            counts = dict.fromkeys(_COUNTS, 0)
             if observation.status.is_proven:
                 counts = _record_changes(connection, observation, normalized)
                 _append(connection, rejected_records, _rejected_rows(observation, normalized))
@@ -153,14 +175,25 @@ def _refuse_out_of_order(connection: Connection, observation: Observation) -> No
         )
 
 
-_CHANGE_COUNTS = ("shares_granted", "shares_changed", "shares_withdrawn", "backups_opened", "backups_closed")
+_COUNTS = (
+    "share_count",
+    "backup_count",
+    "shares_granted",
+    "shares_changed",
+    "shares_withdrawn",
+    "backups_opened",
+    "backups_closed",
+)
 
 
 def _record_changes(connection: Connection, observation: Observation, normalized: Normalized) -> dict[str, int]:
     rejected = normalized.rejected
     seen_all_the_same = observation.excluded_ids
+    open_shares = _open_versions(connection, backup_share_history, observation.listing, "backup_id")
+    open_backups = _open_versions(connection, backup_history, observation.listing)
+    doubtful = _doubtful(connection, observation.listing, normalized, open_shares, open_backups)
     shares = diff_versions(
-        _open_versions(connection, backup_share_history, observation.listing),
+        doubtful.open_shares,
         normalized.shares,
         "share_id",
         may_close=_may_close(observation, normalized),
@@ -169,7 +202,7 @@ def _record_changes(connection: Connection, observation: Observation, normalized
     )
     told = normalized.shares["backup_id"]
     backups = diff_versions(
-        _open_versions(connection, backup_history, observation.listing),
+        doubtful.open_backups,
         normalized.backups,
         "backup_id",
         may_close=_may_close(observation, normalized)
@@ -181,12 +214,40 @@ def _record_changes(connection: Connection, observation: Observation, normalized
     _apply(connection, backup_share_history, observation, shares)
     _apply(connection, backup_history, observation, backups)
     return {
+        "share_count": len(normalized.shares) + doubtful.same_share_count,
+        "backup_count": len(normalized.backups) + doubtful.same_backup_count,
         "shares_granted": shares.appeared_count,
         "shares_changed": shares.changed_count,
         "shares_withdrawn": shares.gone_count,
         "backups_opened": len(backups.opened),
         "backups_closed": len(backups.closed),
     }
+
+
+def _doubtful(
+    connection: Connection,
+    listing: Listing,
+    normalized: Normalized,
+    open_shares: pd.DataFrame,
+    open_backups: pd.DataFrame,
+) -> Doubtful:
+    """All open versions; where the frames only hold what differs, those that may be told in another way."""
+    if normalized.since is None:
+        return Doubtful(open_shares, open_backups, 0, 0)
+    # What is open is what the earlier observation told if it is the last proven one, all of it could be read, and
+    # nothing else was left open.
+    names = ("observation_id", "share_count", "backup_count", "rejected_count")
+    last = select(*(observations.c[name] for name in names))
+    last = last.where(_of_listing(observations, listing), observations.c.is_proven)
+    earlier = connection.execute(last.order_by(observations.c.observed_at.desc()).limit(1)).all()
+    expected = (normalized.since.observation_id, len(open_shares), len(open_backups), 0)
+    doubtful = None
+    if [tuple(row) for row in earlier] == [expected]:
+        news = (normalized.shares, normalized.backups, normalized.since.left_ids)
+        doubtful = without_unchanged(open_shares, open_backups, *news)
+    if doubtful is None:
+        raise StaleDifferenceError(f"what differs in the {listing} was read against another state")
+    return doubtful
 
 
 def _may_close(observation: Observation, normalized: Normalized) -> bool:
@@ -200,9 +261,11 @@ def _why_nothing_closes(observation: Observation, normalized: Normalized) -> str
     return ""
 
 
-def _open_versions(connection: Connection, table: Table, listing: Listing) -> pd.DataFrame:
+def _open_versions(connection: Connection, table: Table, listing: Listing, *more: str) -> pd.DataFrame:
+    """Key, fingerprint, and the columns asked for besides."""
     key = table.info["key"]
-    query = select(table.c[key], table.c.row_hash).where(_of_listing(table, listing), table.c.valid_to == OPEN_END)
+    query = select(*(table.c[name] for name in (key, "row_hash", *more)))
+    query = query.where(_of_listing(table, listing), table.c.valid_to == OPEN_END)
     frame: pd.DataFrame = _answer(connection, query).to_pandas(types_mapper=pd.ArrowDtype)
     if frame[key].duplicated().any():
         raise WarehouseError(f"{table.name} holds two open versions of a {key} of the {listing}: rebuild the warehouse")
@@ -260,6 +323,10 @@ def _refuse_two_open_versions(connection: Connection, table: Table, listing: Lis
         raise WarehouseError(f"{table.name} would hold two open versions of {found}: nothing was recorded")
 
 
+def _listing(region: str, project_id: str, direction: str) -> Listing:
+    return Listing(region, project_id, Direction(direction))
+
+
 def _listing_values(listing: Listing) -> dict[str, str]:
     return {"region": listing.region, "project_id": listing.project_id, "direction": str(listing.direction)}
 
@@ -287,6 +354,8 @@ def _rejected_rows(observation: Observation, normalized: Normalized) -> pa.Table
 
 def _append(connection: Connection, table: Table, rows: pa.Table) -> None:
     """Bulk insert; never row by row."""
+    if not len(rows):
+        return
     with _registered(connection, rows) as incoming:
         connection.exec_driver_sql(f"INSERT INTO {table.name} BY NAME SELECT * FROM {incoming}")  # noqa: S608 - own names
 
@@ -316,8 +385,6 @@ def _ledger_row(observation: Observation, file: LandedFile, sha256: str, normali
         "is_proven": observation.status.is_proven,
         "may_close": _may_close(observation, normalized),
         "reason": observation.reason or _why_nothing_closes(observation, normalized),
-        "share_count": len(normalized.shares),
-        "backup_count": len(normalized.backups),
         "rejected_count": len(normalized.rejected),
         "conflict_count": normalized.conflict_count,
         "landing_file": file.name,

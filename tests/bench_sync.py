@@ -6,8 +6,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pyarrow as pa
-
 from pipelines.auth import token_source
 from pipelines.client import ShareClient
 from pipelines.extract import observe_listings
@@ -15,12 +13,13 @@ from pipelines.load import load_pending, pending_files, stage
 from pipelines.observation import listings
 from pipelines.publish import reading, writing
 from pipelines.settings import Settings
+from pipelines.tuning import tune_process
 from pipelines.warehouse import Ledger
 from tests.bench import cpu_of_this_process
 
 
 def main(home: Path, day: int) -> None:
-    pa.set_memory_pool(pa.system_memory_pool())  # as definitions.py does
+    tune_process()
     settings = Settings(data_dir=home, vbs_region="bench")
     now = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(days=day)
     begun = cpu_of_this_process()
@@ -36,9 +35,9 @@ def main(home: Path, day: int) -> None:
     client.close()
     step("extract")
     with reading(settings.warehouse_address()) as published:
-        ledger = published.ledger() if published else Ledger(frozenset(), {})
+        ledger = published.ledger() if published else Ledger.empty()
     for file in pending_files(settings.landing_folder, ledger):
-        stage(file, settings.staging_folder)
+        stage(file, settings.staging_folder, ledger)
     step("normalize")
     with writing(settings.warehouse_address()) as warehouse:
         unloaded = load_pending(warehouse, settings.landing_folder, settings.staging_folder)

@@ -102,8 +102,16 @@ def land(root: Path, observation: Observation, *pages: bytes) -> LandedFile:
     with LandingWriter(root, observation.listing) as writer:
         for number, body in enumerate(pages):
             times = (observation.observed_at, observation.observed_at)
-            writer.add(Page(number * 1000, 1000, False, body, *times, f"req-{number}"))
+            page = Page(number * 1000, 1000, False, body, *times, f"req-{number}")
+            writer.add(page, _record_count(body))
         return writer.commit(observation)
+
+
+def _record_count(body: bytes) -> int:
+    try:
+        return len(json.loads(body)["shared"])
+    except (ValueError, LookupError, TypeError):
+        return 0  # a page that is none, for a test of what becomes of it
 
 
 def make_warehouse(path: str | Path = ":memory:") -> Warehouse:

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "pipelines"
 FLOORS = [
     {"errors"},
     {"observation"},
-    {"settings", "schema", "redact", "history"},
+    {"settings", "schema", "redact", "history", "delta", "tuning"},
     {"auth", "records", "walk", "landing"},
     {"client", "normalize"},
     {"extract", "warehouse"},

@@ -77,7 +77,7 @@ def land(root: Path, *pages: Page, **changes) -> LandedFile:
     observation = make_observation(**changes)
     with LandingWriter(root, observation.listing) as writer:
         for page in pages:
-            writer.add(page)
+            writer.add(page, 1)
         return writer.commit(observation)
 
 
@@ -180,7 +180,7 @@ def test_the_digest_of_a_file_is_that_of_its_bytes(root, tmp_path):
 
 def test_before_the_commit_there_is_a_hidden_file_and_nothing_to_load(root):
     with LandingWriter(root, LISTING) as writer:
-        writer.add(make_page())
+        writer.add(make_page(), 1)
         [aside] = everything_in(root)
         assert aside.name.startswith(".")
         assert aside.suffix == ".tmp"
@@ -194,7 +194,7 @@ def test_before_the_commit_there_is_a_hidden_file_and_nothing_to_load(root):
 def test_leaving_without_a_commit_leaves_nothing(root, pages):
     with LandingWriter(root, LISTING) as writer:
         for _ in range(pages):
-            writer.add(make_page(body=random.Random(2).randbytes(50_000)))
+            writer.add(make_page(body=random.Random(2).randbytes(50_000)), 1)
     assert everything_in(root) == []
 
 
@@ -202,7 +202,7 @@ def test_leaving_without_a_commit_leaves_nothing(root, pages):
 def test_an_exception_passes_and_leaves_nothing(root, error):
     def fail_in_the_middle() -> None:
         with LandingWriter(root, LISTING) as writer:
-            writer.add(make_page())
+            writer.add(make_page(), 1)
             raise error
 
     with pytest.raises(error):
@@ -220,8 +220,8 @@ def test_the_same_observation_is_written_once(root):
 
 def test_two_writers_of_one_listing_do_not_meet(root):
     with LandingWriter(root, LISTING) as one, LandingWriter(root, LISTING) as other:
-        one.add(make_page(body=b"one"))
-        other.add(make_page(body=b"other"))
+        one.add(make_page(body=b"one"), 1)
+        other.add(make_page(body=b"other"), 1)
         first = one.commit(make_observation(sync_id="sync-1"))
         second = other.commit(make_observation(sync_id="sync-2"))
     assert [list(read_pages(file)) for file in (first, second)] == [[b"one"], [b"other"]]
@@ -393,8 +393,8 @@ def test_a_file_that_was_written_anew_is_as_good_as_the_first(sound):
     "footer",
     [
         *(b"", b"{}", b"[]", b"null", b"5", b'"text"', b"\xff", b'{"format": 1}', b'{"format": 2}', b"[" * 100_000),
-        b'{"format": 1, "listing": null}',
-        b'{"format": 1, "listing": "eu-de"}',
+        b'{"format": 2, "listing": null}',
+        b'{"format": 2, "listing": "eu-de"}',
     ],
     ids=lambda footer: repr(footer[:30]),
 )
@@ -406,7 +406,7 @@ def test_a_footer_that_holds_no_observation_is_refused(sound, footer):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'"format": 1', b'"format": 2'),
+        (b'"format": 2', b'"format": 1'),
         (b'"covered"', b'"certain"'),
         (b'"outgoing"', b'"incoming"'),
         (b'"outgoing"', b'"sideways"'),
@@ -508,7 +508,7 @@ def test_a_disk_that_is_full_at_the_very_end_leaves_nothing(root):
 def test_a_full_disk_is_an_error_even_when_nothing_was_committed(root):
     """The last page may still wait in a buffer when a walk fails and the file is given up."""
     with contextlib.suppress(LandingError), files_limited_to(0), LandingWriter(root, LISTING) as writer:
-        writer.add(make_page())
+        writer.add(make_page(), 1)
     assert everything_in(root) == []
 
 
@@ -518,7 +518,7 @@ def test_a_disk_that_fails_at_the_commit_leaves_nothing(root, call, monkeypatch)
         raise OSError(errno.EIO, "Input/output error")
 
     with LandingWriter(root, LISTING) as writer:
-        writer.add(make_page())
+        writer.add(make_page(), 1)
         with monkeypatch.context() as patch:
             patch.setattr(os, call, fail)
             with pytest.raises(LandingError, match=r"\(LANDING_DIR\): input/output error$"):

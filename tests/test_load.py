@@ -19,6 +19,7 @@ from pipelines.load import (
     stage,
     unrecorded_files,
 )
+from pipelines.warehouse import Ledger
 from tests.oracle import (
     B1,
     B2,
@@ -202,7 +203,7 @@ def test_a_warehouse_made_again_from_the_landing_is_the_same_row_for_row(landing
     for number, step in enumerate(step for step in story.steps if story.is_accepted(step)):
         file = land(landing, step.observation, *step.pages)
         if number % 2:
-            stage(file, staging)
+            stage(file, staging, Ledger.empty())
         if number % 3:
             assert load_pending(live, landing, staging) == [], f"seed {seed}, step {number}"
     load_pending(live, landing, staging)
@@ -232,7 +233,7 @@ def assert_same(staged, fresh) -> None:
 @pytest.mark.parametrize("page", [RICH, make_page()], ids=["rich", "empty"])
 def test_staged_frames_are_the_frames_made_fresh(landing, staging, page):
     file = land(landing, make_observation(day(1)), page)
-    returned = stage(file, staging)
+    returned = stage(file, staging, Ledger.empty())
     staged, fresh = read_staged(file, staging), normalize_landed(file, read_observation(file))
     assert staged is not None
     assert_same(staged, fresh)
@@ -241,7 +242,7 @@ def test_staged_frames_are_the_frames_made_fresh(landing, staging, page):
 
 def test_staging_is_used_and_cleared(warehouse, landing, staging):
     file = land(landing, make_observation(day(1)), TWO)
-    stage(file, staging)
+    stage(file, staging, Ledger.empty())
     assert load_pending(warehouse, landing, staging) == []
     assert list(staging.iterdir()) == []
     assert len(rows(warehouse, "SELECT * FROM backup_shares")) == 2
@@ -249,9 +250,9 @@ def test_staging_is_used_and_cleared(warehouse, landing, staging):
 
 def test_staging_twice_gives_the_same(landing, staging):
     file = land(landing, make_observation(day(1)), TWO)
-    stage(file, staging)
+    stage(file, staging, Ledger.empty())
     (staging / f".{file.observation_id}").mkdir()  # of a sync that was killed
-    stage(file, staging)
+    stage(file, staging, Ledger.empty())
     assert [path.name for path in staging.iterdir()] == [file.observation_id]
 
 
@@ -259,19 +260,19 @@ def test_staging_that_cannot_be_written_is_named(landing, staging):
     file = land(landing, make_observation(day(1)), TWO)
     staging.write_text("not a folder")
     with pytest.raises(LandingError, match=r"cannot write to .*/staging \(DATA_DIR\): "):
-        stage(file, staging)
+        stage(file, staging, Ledger.empty())
 
 
-@pytest.mark.parametrize("part", ["shares.arrow", "backups.arrow", "rejected.arrow", "conflicts"])
+@pytest.mark.parametrize("part", ["shares.arrow", "backups.arrow", "rejected.arrow", "about.json"])
 @pytest.mark.parametrize("kind", ["gone", "empty", "cut"])
 def test_damaged_staging_is_ignored(warehouse, landing, staging, part, kind):
     file = land(landing, make_observation(day(1)), TWO)
-    stage(file, staging)
+    stage(file, staging, Ledger.empty())
     path = staging / file.observation_id / part
     if kind == "gone":
         path.unlink()
     else:
-        path.write_bytes(b"" if kind == "empty" or part == "conflicts" else path.read_bytes()[:-20])
+        path.write_bytes(b"" if kind == "empty" or part == "about.json" else path.read_bytes()[:-20])
     assert read_staged(file, staging) is None
     assert load_pending(warehouse, landing, staging) == []
     assert len(rows(warehouse, "SELECT * FROM backup_shares")) == 2

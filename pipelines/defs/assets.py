@@ -90,9 +90,10 @@ def staged_frames(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -
     """Normalize what is landed and not recorded yet."""
     with plain_failures():
         shares = backups = rejected = conflicts = 0
-        for file in pending_files(warehouse.landing, _ledger(warehouse)):
+        ledger = _ledger(warehouse)
+        for file in pending_files(warehouse.landing, ledger):
             try:
-                normalized = stage(file, warehouse.staging)
+                normalized = stage(file, warehouse.staging, ledger)
             except LandingError as error:
                 context.log.warning(str(error))
                 continue
@@ -175,7 +176,7 @@ def _name(row: dict[str, Any]) -> str:
 
 def _ledger(warehouse: WarehouseResource) -> Ledger:
     with warehouse.reading() as published:
-        return published.ledger() if published else Ledger(frozenset(), {})
+        return published.ledger() if published else Ledger.empty()
 
 
 def _report(name: str) -> str:
