@@ -74,11 +74,11 @@ def _split(page: CountedPage) -> tuple[bytes, list[bytes]] | None:
     if not begin or not end or begin.end() > end.start():
         return None
     opening, inside = begin[1], body[begin.end() : end.start()]
-    for comma in (b"}, ", b"},"):
-        records = inside.split(comma + opening)
-        if len(records) == page.record_count:
-            return opening, records
-    return None
+    spaced = inside.split(b"}, " + opening)
+    if len(spaced) == page.record_count > 1:
+        return opening, spaced
+    records = max(spaced, inside.split(b"}," + opening), key=len)
+    return (opening, records) if len(records) == page.record_count else None
 
 
 def _joined(opening: bytes, records: Sequence[bytes]) -> CountedPage:
