@@ -229,8 +229,9 @@ class Story:
     `steps` is made in advance; `tell(step)` lets the oracle know that the step happened.
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed, self.region = seed, f"seed-{seed}"
+    def __init__(self, seed: int, restlessness: float = 0.35) -> None:
+        """`restlessness`: the chance that a share, or the name of a backup, changes from one observation to the next."""
+        self.seed, self.region, self.restlessness = seed, f"seed-{seed}", restlessness
         self.random = random.Random(seed)
         both = [Listing(self.region, ALICE, Direction.OUTGOING), Listing(self.region, BOB, Direction.INCOMING)]
         self.listings = both[: self.random.choice((1, 2))]
@@ -239,6 +240,7 @@ class Story:
         self.ledger: list[tuple[Any, ...]] = []
         self.rejects: list[tuple[Any, ...]] = []
         self._truth: dict[Listing, dict[int, int]] = {listing: {} for listing in self.listings}
+        self._names = ["one"] * len(KEYS)
         self._clock = day(1, self.random.randrange(24))
         self._accepted: list[Step] = []
         self._seen: dict[str, tuple[Any, ...]] = {}
@@ -269,17 +271,18 @@ class Story:
             return Step(plan, make_observation(self._clock, listing, status=status, may_close=may_close), ())
         truth = self._truth[listing]
         for key in KEYS:
-            if self.random.random() < 0.35:
+            if self.random.random() < self.restlessness:
+                self._names[key] = self.random.choice(("one", "one", "two", "three"))
+            if self.random.random() < self.restlessness:
                 truth[key] = self.random.randrange(len(CONTENTS) + 1)
         told = {key: content for key, content in truth.items() if content < len(CONTENTS)}
-        names = [self.random.choice(("one", "one", "two", "three")) for _ in KEYS]
         bad = self._bad_record(plan)
         excluded = tuple(make_id("5", key) for key in told if self.random.random() < 0.05)
         seen: tuple[Any, ...] = ({}, {}, set(), set(), bad[1:] if bad else None)
         texts: list[Any] = [bad[0]] if bad else []
         for key, content in told.items():
             share_id, backup_id = make_id("5", key), self._backup_of(key, content)
-            backup = make_backup(backup_id, name=names[int(backup_id[-1])]) if self.random.random() < 0.85 else None
+            backup = make_backup(backup_id, name=self._names[int(backup_id[-1])]) if self.random.random() < 0.85 else None
             texts.append(make_share(share_id, backup_id, updated_at=CONTENTS[content], backup=backup))
             if share_id in excluded or (bad and share_id == bad[1]):
                 continue
@@ -300,6 +303,7 @@ class Story:
             status=status,
             may_close=plan != "not closable",
             excluded_ids=excluded,
+            distinct_ids=len({make_id("5", key) for key in told} - set(excluded)),
         )
         self._seen[observation.observation_id] = seen
         return Step(plan, observation, self._pages(texts))

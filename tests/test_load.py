@@ -23,15 +23,19 @@ from pipelines.warehouse import Ledger
 from tests.oracle import (
     B1,
     B2,
+    B3,
+    CAROL,
     IN,
     OUT,
     S1,
     S2,
+    S3,
     UNPROVEN,
     Story,
     day,
     dump,
     land,
+    make_backup,
     make_observation,
     make_page,
     make_share,
@@ -40,6 +44,7 @@ from tests.oracle import (
 )
 
 ONE, TWO = make_page(make_share(S1, B1)), make_page(make_share(S1, B1), make_share(S2, B2))
+THREE = make_page(make_share(S1, B1), make_share(S2, B2), make_share(S3, B3))
 
 
 @pytest.fixture
@@ -213,6 +218,85 @@ def test_a_warehouse_made_again_from_the_landing_is_the_same_row_for_row(landing
     assert len(dump(live)["observations"]) == len(landed_files(landing))
     live.close()
     rebuilt.close()
+
+
+@pytest.mark.parametrize("first", range(0, 60, 15))
+def test_reading_what_differs_alone_gives_the_same_row_for_row(tmp_path, first):
+    differences = sum(read_both_ways(seed, tmp_path / str(seed)) for seed in range(first, first + 15))
+    assert differences > 8, "hardly any observation was read that way"
+
+
+def read_both_ways(seed: int, folder: Path) -> int:
+    story, landing, staging = Story(seed, restlessness=0.1), folder / "landing", folder / "staging"
+    whole, quick = make_warehouse(), make_warehouse()
+    differences = 0
+    for number, step in enumerate(step for step in story.steps if story.is_accepted(step)):
+        file = land(landing, step.observation, *step.pages)
+        assert load_pending(whole, landing, staging) == []
+        if number % 5 != 4:
+            differences += stage(file, staging, quick.ledger()).since is not None
+        assert load_pending(quick, landing, staging) == []
+    assert dump(quick) == dump(whole), f"seed {seed}"
+    whole.close()
+    quick.close()
+    return differences
+
+
+def steps_of_a_backup_told_twice(*later: dict) -> list[bytes]:
+    first = [make_share(S1, B1), make_share(S2, B1), make_share(S3, B2)]
+    return [make_page(*first), make_page(*later, *first[len(later) :])]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param([make_share(S1, B1, backup=make_backup(B1, name="renamed"))], id="one of two shares tells it"),
+        pytest.param(
+            [make_share(S1, B1, backup=make_backup(B1, name="renamed", updated_at="2026-03-02T00:00:00"))],
+            id="and says that it is newer",
+        ),
+        pytest.param([make_share(S1, B1, backup=None)], id="one of two shares does not tell it any more"),
+        pytest.param([make_share(S1, B3)], id="a share changes to a backup that is new"),
+        pytest.param([make_share(S1, B2)], id="a share changes to a backup that is known"),
+        pytest.param([make_share(S1, B2, backup=make_backup(B2, name="renamed"))], id="and tells it in another way"),
+        pytest.param([make_share(S1, B1, to_project_id=CAROL)], id="a share changes, its backup does not"),
+    ],
+)
+def test_a_backup_that_some_shares_tell_as_before_is_read_as_if_all_were_read(tmp_path, later):
+    landing, staging = tmp_path / "landing", tmp_path / "staging"
+    whole, quick = make_warehouse(), make_warehouse()
+    for number, page in enumerate(steps_of_a_backup_told_twice(*later), start=1):
+        file = land(landing, make_observation(day(number), distinct_ids=3), page)
+        load_pending(whole, landing, staging)
+        staged = stage(file, staging, quick.ledger())
+        assert load_pending(quick, landing, staging) == []
+    assert staged.since is not None
+    assert dump(quick) == dump(whole)
+    whole.close()
+    quick.close()
+
+
+def test_what_differs_from_another_state_than_the_recorded_one_is_read_whole(warehouse, landing, staging):
+    land(landing, make_observation(day(1), distinct_ids=2), TWO)
+    load_pending(warehouse, landing, staging)
+    third = land(landing, make_observation(day(3), distinct_ids=3), THREE)
+    assert stage(third, staging, warehouse.ledger()).since is not None
+    land(landing, make_observation(day(2), distinct_ids=1), ONE)  # another sync comes between
+    assert load_pending(warehouse, landing, staging) == []
+    told = rows(warehouse, "SELECT share_id, valid_from FROM backup_share_history ORDER BY ALL")
+    assert told == [(S1, day(1)), (S2, day(1)), (S2, day(3)), (S3, day(3))]
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+def test_without_the_pages_before_an_observation_is_read_whole(warehouse, landing, staging, damage):
+    first = land(landing, make_observation(day(1), distinct_ids=2), TWO)
+    load_pending(warehouse, landing, staging)
+    if damage == "gone":
+        first.path.unlink()
+    else:
+        first.path.write_bytes(first.path.read_bytes()[:-1])
+    second = land(landing, make_observation(day(2), distinct_ids=3), THREE)
+    assert stage(second, staging, warehouse.ledger()).since is None
 
 
 # --- staging ----------------------------------------------------------------------------------------------------------
