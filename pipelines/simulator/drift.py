@@ -1,6 +1,6 @@
 """Where a share that appears between two pages sorts: it is made so that it lands at the rank asked for.
 
-Not here: when that happens (faults.py), what orders there are (listings.py).
+Not here: when that happens (faults/), what orders there are (listings.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from pipelines.simulator.records import Record, make_backup, make_project_id, ma
 
 _LARGEST_ID = str(UUID(int=2**128 - 1))
 _SMALLEST_ID = str(UUID(int=0))
+_ID_KEYS = ("id", "backup_id")
 _LATE_SERIAL = 10_000
 """Serial number for backups that are not of the world; an ordinary one."""
 
@@ -43,9 +44,9 @@ def placed(record: Record, between: Neighbours, sort_key: str, value_of: Callabl
     if anchor is None:
         return record
     value = value_of(anchor)
-    if sort_key == "id" and not _tie(low, high, value_of):
+    if sort_key in _ID_KEYS and not _tie(low, high, value_of):
         middle = _middle(value_of(low) if low else _SMALLEST_ID, value_of(high) if high else _LARGEST_ID)
-        return _with_sorting_id(record, middle, by_backup=value != anchor["id"])
+        return _with_sorting_id(record, middle, by_backup=sort_key == "backup_id")
     low_id = low["id"] if low and value_of(low) == value else _SMALLEST_ID
     high_id = high["id"] if high and value_of(high) == value else _LARGEST_ID
     return {**_with_value(record, anchor, sort_key), "id": _middle(low_id, high_id)}
@@ -62,7 +63,7 @@ def _with_sorting_id(record: Record, new_id: str, *, by_backup: bool) -> Record:
 
 
 def _with_value(record: Record, anchor: Record, sort_key: str) -> Record:
-    if sort_key == "id":  # by backup id, between two shares of one backup: one more share of it
+    if sort_key == "backup_id":  # by backup id, between two shares of one backup: one more share of it
         return {**record, "backup_id": anchor["backup_id"], "backup": anchor["backup"]}
     if sort_key in ("created_at", "updated_at"):
         return {**record, sort_key: anchor[sort_key]}
