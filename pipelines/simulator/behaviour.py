@@ -3,9 +3,9 @@ service.
 
 A request passes the hooks in this order; with several behaviours each hook is called for all of them in turn:
 
+    asked      what the service takes the parameters for
     before     the world changes, whatever the answer will be
     instead    an answer in place of the service's own; the first one wins
-    asked      what the service takes the parameters for
     ordered    every row that fits, in order
     counted    the number of a count
     page       the rows of one page
@@ -59,13 +59,15 @@ class Call:
 
     `nth` counts, from 0, the requests that the behaviour is about. `key` is the request with the number of times that
     the same was asked before: randomness hangs on it, so that a run side by side draws as one in a row. `query` is
-    None unless the request is a sound one about the listing of an own project.
+    the one that `asked` has made; None unless the request is a sound one about the listing of an own project; `complaint`
+    says what is wrong with its parameters.
     """
 
     request: Request
     request_id: str
     target: Target
     query: Query | None
+    complaint: str
     now: datetime
     key: str
     listings: Listings
@@ -147,15 +149,15 @@ class Behaviour:
             return count in self.nth
         return self.nth in (None, count)
 
+    def asked(self, query: Query, call: Call) -> Query:  # noqa: ARG002
+        """For a listing and for a count."""
+        return query
+
     def before(self, call: Call) -> None:
         """Also for a request that will fail."""
 
     def instead(self, call: Call) -> Response | None:  # noqa: ARG002 - the honest answer
         return None
-
-    def asked(self, query: Query, call: Call) -> Query:  # noqa: ARG002
-        """For a listing and for a count."""
-        return query
 
     def ordered(self, rows: list[Record], query: Query, call: Call) -> list[Record]:  # noqa: ARG002
         """For a listing only. The rows may be a list that others hold: never to be changed in place."""

@@ -123,7 +123,7 @@ class Service:
         with self._lock:
             self._listings.turn_to(self.day)
             call = self._call(request)
-            due = self._plan.due(call)
+            call, due = _as_understood(call, self._plan.due(call))
             for behaviour, its_call in due:
                 behaviour.before(its_call)
             held = self._held(call.target)
@@ -139,23 +139,26 @@ class Service:
         target = _target(request)
         text = f"{request.method} {request.path}?{request.query}"
         self._asked[text] += 1
+        query, complaint = self._query(target, request)
         return Call(
             request=request,
             request_id=f"{len(self.history) + 1:032x}",
             target=target,
-            query=self._query(target, request),
+            query=query,
+            complaint=complaint,
             now=self._clock(),
             key=f"{text} {self._asked[text]}",
             listings=self._listings,
         )
 
-    def _query(self, target: Target, request: Request) -> Query | None:
+    def _query(self, target: Target, request: Request) -> tuple[Query | None, str]:
+        """What is asked of a listing, and what is wrong with it."""
         if target.direction is None or target.project_id not in self.world.projects:
-            return None
+            return None, ""
         try:
-            return Query.parse(dict(request.query), self._max_limit)
-        except BadQueryError:
-            return None
+            return Query.parse(dict(request.query), self._max_limit), ""
+        except BadQueryError as error:
+            return None, str(error)
 
     def _held(self, target: Target) -> frozenset[str] | None:
         if target.direction is None or target.project_id not in self.world.projects:
@@ -197,15 +200,11 @@ class Service:
         if target.operation is Operation.SHOW:
             body = self._listings.share(target.project_id, target.share_id)
             return Response(200, body) if body else openstack_error(404, f"Share {target.share_id} could not be found")
-        try:
-            query = Query.parse(call.parameters, self._max_limit)
-        except BadQueryError as error:
-            return openstack_error(400, str(error))
-        for behaviour, its_call in due:
-            query = behaviour.asked(query, its_call)
+        if call.query is None:
+            return openstack_error(400, call.complaint)
         if target.operation is Operation.COUNT:
-            return answer({"count": self._count(target.project_id, query, due)})
-        return Response(200, self._listings.body(self._page(target.project_id, query, due)))
+            return answer({"count": self._count(target.project_id, call.query, due)})
+        return Response(200, self._listings.body(self._page(target.project_id, call.query, due)))
 
     def _count(self, project_id: str, query: Query, due: Sequence[Due]) -> int:
         count = self._listings.count(project_id, query)
@@ -221,6 +220,16 @@ class Service:
         for behaviour, its_call in due:
             page = behaviour.page(page, rows, query, its_call)
         return page
+
+
+def _as_understood(call: Call, due: Sequence[Due]) -> tuple[Call, Sequence[Due]]:
+    """With the query that all of them together make of the one that was asked."""
+    query = call.query
+    if query is None:
+        return call, due
+    for behaviour, its_call in due:
+        query = behaviour.asked(query, its_call)
+    return replace(call, query=query), [(behaviour, replace(its_call, query=query)) for behaviour, its_call in due]
 
 
 def _target(request: Request) -> Target:
