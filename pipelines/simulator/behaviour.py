@@ -59,8 +59,8 @@ class Call:
 
     `nth` counts, from 0, the requests that the behaviour is about. `key` is the request with the number of times that
     the same was asked before: randomness hangs on it, so that a run side by side draws as one in a row. `query` is
-    the one that `asked` has made; None unless the request is a sound one about the listing of an own project; `complaint`
-    says what is wrong with its parameters.
+    the one that `asked` has made; None unless the request is a sound one about the listing of an own project;
+    `complaint` says what is wrong with its parameters.
     """
 
     request: Request

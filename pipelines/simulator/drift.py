@@ -37,7 +37,9 @@ def neighbours(order: Sequence[Record], rank: int, *, descending: bool) -> Neigh
     return (after, before) if descending else (before, after)
 
 
-def placed(record: Record, between: Neighbours, sort_key: str, value_of: Callable[[Record], Any]) -> Record:
+def placed(
+    rng: Random, record: Record, between: Neighbours, sort_key: str, value_of: Callable[[Record], Any]
+) -> Record:
     """`record` changed so that it sorts between its neighbours: a value of theirs, and an id in the gap."""
     low, high = between
     anchor = low or high
@@ -45,11 +47,11 @@ def placed(record: Record, between: Neighbours, sort_key: str, value_of: Callabl
         return record
     value = value_of(anchor)
     if sort_key in _ID_KEYS and not _tie(low, high, value_of):
-        middle = _middle(value_of(low) if low else _SMALLEST_ID, value_of(high) if high else _LARGEST_ID)
-        return _with_sorting_id(record, middle, by_backup=sort_key == "backup_id")
+        new_id = _between(rng, value_of(low) if low else _SMALLEST_ID, value_of(high) if high else _LARGEST_ID)
+        return _with_sorting_id(record, new_id, by_backup=sort_key == "backup_id")
     low_id = low["id"] if low and value_of(low) == value else _SMALLEST_ID
     high_id = high["id"] if high and value_of(high) == value else _LARGEST_ID
-    return {**_with_value(record, anchor, sort_key), "id": _middle(low_id, high_id)}
+    return {**_with_value(record, anchor, sort_key), "id": _between(rng, low_id, high_id)}
 
 
 def _tie(low: Record | None, high: Record | None, value_of: Callable[[Record], Any]) -> bool:
@@ -70,5 +72,8 @@ def _with_value(record: Record, anchor: Record, sort_key: str) -> Record:
     return {**record, "backup": {**record["backup"], sort_key: anchor["backup"][sort_key]}}
 
 
-def _middle(low: str, high: str) -> str:
-    return str(UUID(int=(UUID(low).int + UUID(high).int) // 2))
+def _between(rng: Random, low: str, high: str) -> str:
+    """Not the middle: a share that is inserted where another was withdrawn has an id of its own."""
+    first, last = UUID(low).int, UUID(high).int
+    quarter = (last - first) // 4
+    return str(UUID(int=first + quarter + rng.randrange(2 * quarter)))

@@ -75,7 +75,10 @@ Step = bytes | Pause | End
 def whole(response: "Response") -> Iterator[Step]:
     """As an honest service sends it: everything, with its length."""
     yield response.head(length_of(response))
-    yield response.body
+    if response.status not in (204, 304):
+        yield response.body
+    if response.status < 200:  # that announces another answer, and none will come
+        yield End.CLOSE
 
 
 def length_of(response: "Response") -> tuple[str, str]:

@@ -11,7 +11,7 @@ Not here: the hooks that a fault can have (behaviour.py), the faults themselves 
 
 import dataclasses
 import re
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pydantic
 
@@ -42,7 +42,7 @@ PLACE = tuple(field.name for field in dataclasses.fields(Behaviour))
 """The parameters that every fault has: which requests it is about."""
 
 
-def named(name: str, **parameters: Any) -> Behaviour:
+def named(name: str, /, **parameters: Any) -> Behaviour:
     """The fault of this name. Values may be texts. Raises FaultError."""
     kind = FAULTS.get(name)
     if kind is None:
@@ -55,7 +55,7 @@ def named(name: str, **parameters: Any) -> Behaviour:
         return kind(**parameters)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        raise FaultError(f"the fault {name}, {first['loc'][0]}: {first['msg']}") from None
+        raise FaultError(f"the fault {name}, {first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def parse(text: str) -> Behaviour:
@@ -74,9 +74,12 @@ def parse(text: str) -> Behaviour:
 
 
 def own_parameters(kind: type[Behaviour]) -> dict[str, str]:
-    """The parameters of a fault beside those of all, each with its default."""
-    fields = dataclasses.fields(kind)
-    return {field.name: _shown(field.default) for field in fields if field.name not in PLACE}
+    """The parameters of a fault beside those of all, each with its default, then what else it can be."""
+    fields = [field for field in dataclasses.fields(kind) if field.name not in PLACE]
+    choices = {name: get_args(hint) for name, hint in get_type_hints(kind).items() if get_origin(hint) is Literal}
+    return {
+        field.name: "|".join(dict.fromkeys([_shown(field.default), *choices.get(field.name, ())])) for field in fields
+    }
 
 
 def meaning(kind: type[Behaviour]) -> str:
