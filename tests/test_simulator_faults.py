@@ -280,6 +280,17 @@ def test_changes_in_turns_leave_the_number_as_it_was(world):
     assert sizes == [sizes[0] + grown for grown in (0, 1, 0, 1, 0)]
 
 
+@pytest.mark.parametrize("sort_dir", ["asc", "desc"])
+def test_there_is_room_for_hundreds_of_shares_at_one_rank(sort_dir):
+    service = struck(World(projects=1, shares=4), "change-every:every=1,kind=insert,rank=1")
+    before = set(truth(service))
+    for _ in range(500):
+        order = page(service, sort_dir=sort_dir)
+        assert order[1] not in before
+        before |= set(order)
+    assert len(truth(service)) == 504
+
+
 @pytest.mark.parametrize(
     ("fault", "offset", "expected"),
     [

@@ -38,20 +38,32 @@ def neighbours(order: Sequence[Record], rank: int, *, descending: bool) -> Neigh
 
 
 def placed(
-    rng: Random, record: Record, between: Neighbours, sort_key: str, value_of: Callable[[Record], Any]
+    rng: Random,
+    record: Record,
+    between: Neighbours,
+    sort_key: str,
+    value_of: Callable[[Record], Any],
+    *,
+    descending: bool,
 ) -> Record:
-    """`record` changed so that it sorts between its neighbours: a value of theirs, and an id in the gap."""
+    """`record` changed so that it sorts between its neighbours: a value of theirs, and an id in the gap.
+
+    The id is close to that of the share that it pushes back, so that thousands find room at one rank.
+    """
     low, high = between
     anchor = low or high
     if anchor is None:
         return record
     value = value_of(anchor)
+    near_high = high is not None and (low is None or not descending)
     if sort_key in _ID_KEYS and not _tie(low, high, value_of):
-        new_id = _between(rng, value_of(low) if low else _SMALLEST_ID, value_of(high) if high else _LARGEST_ID)
+        new_id = _between(
+            rng, value_of(low) if low else _SMALLEST_ID, value_of(high) if high else _LARGEST_ID, near_high
+        )
         return _with_sorting_id(record, new_id, by_backup=sort_key == "backup_id")
     low_id = low["id"] if low and value_of(low) == value else _SMALLEST_ID
     high_id = high["id"] if high and value_of(high) == value else _LARGEST_ID
-    return {**_with_value(record, anchor, sort_key), "id": _between(rng, low_id, high_id)}
+    return {**_with_value(record, anchor, sort_key), "id": _between(rng, low_id, high_id, near_high)}
 
 
 def _tie(low: Record | None, high: Record | None, value_of: Callable[[Record], Any]) -> bool:
@@ -72,8 +84,8 @@ def _with_value(record: Record, anchor: Record, sort_key: str) -> Record:
     return {**record, "backup": {**record["backup"], sort_key: anchor["backup"][sort_key]}}
 
 
-def _between(rng: Random, low: str, high: str) -> str:
-    """Not the middle: a share that is inserted where another was withdrawn has an id of its own."""
+def _between(rng: Random, low: str, high: str, near_high: bool) -> str:
+    """At random: a share that is inserted where another was withdrawn has an id of its own."""
     first, last = UUID(low).int, UUID(high).int
-    quarter = (last - first) // 4
-    return str(UUID(int=first + quarter + rng.randrange(2 * quarter)))
+    distance = 1 + rng.randrange(max(1, (last - first) // 64))
+    return str(UUID(int=last - distance if near_high else first + distance))

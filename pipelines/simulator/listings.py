@@ -182,7 +182,7 @@ class Listings:
         rng = self._world.random(f"drift {self._insertions}")
         record = newcomer(rng, project_id, query.direction, self._world.moment(self._day))
         between = neighbours(order, rank, descending=query.descending)
-        return placed(rng, record, between, query.sort_key, _SORT_VALUES[query.sort_key])
+        return placed(rng, record, between, query.sort_key, _SORT_VALUES[query.sort_key], descending=query.descending)
 
     def _matching(self, project_id: str, query: Query) -> list[Record]:
         rows = self.records(project_id, query.direction)

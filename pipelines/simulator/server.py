@@ -102,14 +102,13 @@ async def _run(service: Service, door: _Door, started: Callable[[Callable[[], No
         if task := asyncio.current_task():
             connections.add(task)
             task.add_done_callback(connections.discard)
-        try:
-            with contextlib.suppress(OSError):  # the client is gone, or TLS failed
-                with contextlib.suppress(_ConnectionEndedError):
-                    await _Connection(service, reader, writer).answer_all()
-                writer.close()
-                await writer.wait_closed()
-        finally:
-            writer.transport.abort()  # no effect on one that is closed
+        # OSError: the client is gone. Cancelled: the port closes; asyncio would log a task that ends so.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            with contextlib.suppress(_ConnectionEndedError):
+                await _Connection(service, reader, writer).answer_all()
+            writer.close()
+            await writer.wait_closed()
+        writer.transport.abort()  # no effect on one that is closed
 
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     server = await asyncio.start_server(connected, sock=door.listener, ssl=door.tls) if door.listens else None
@@ -118,12 +117,14 @@ async def _run(service: Service, door: _Door, started: Callable[[Callable[[], No
         loop.call_soon_threadsafe(stopped.set)
 
     started(stop)
-    await stopped.wait()
-    if server is not None:
-        server.close()
-    for connection in tuple(connections):
-        connection.cancel()
-    await asyncio.gather(*connections, return_exceptions=True)
+    try:
+        await stopped.wait()
+    finally:
+        if server is not None:
+            server.close()
+        for connection in tuple(connections):
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
 
 class _Connection:
@@ -134,7 +135,8 @@ class _Connection:
         self._reader = reader
         self._writer = writer
         # `drain` then waits until everything is on its way: a reset must not overtake what it follows.
-        writer.transport.set_write_buffer_limits(high=0)
+        # With TLS the limit is where waiting begins, without it where waiting ends.
+        writer.transport.set_write_buffer_limits(high=1 if writer.get_extra_info("sslcontext") else 0)
 
     async def answer_all(self) -> None:
         received = b""
