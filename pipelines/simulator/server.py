@@ -86,7 +86,8 @@ class _Door:
 def _door(service: Service, port: int) -> Iterator[_Door]:
     contexts = filter(None, (fault.tls() for fault in service.faults))
     listens = not any(fault.refuses_connections for fault in service.faults)
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+    # The protocol is named: only then asyncio sends small pieces at once (TCP_NODELAY).
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
         if listens:
