@@ -214,6 +214,17 @@ def test_every_fault_strikes_where_it_is_told_and_nowhere_else(name, world):
         assert ids(page.json()["shared"]) == ids(service.listing(project, OUT) and listed(service, project)[10:15])
 
 
+@pytest.mark.parametrize("name", faults.FAULTS)
+def test_every_fault_copes_with_an_empty_listing_and_requests_that_are_none(name):
+    world = World(projects=1, shares=0)
+    service = make_service(world, faults=[faults.named(name)])
+    for what in ("detail", "count", "nonsense"):
+        for query in ({}, {"limit": 0}, {"limit": "x"}, {"share_to_me": "true", "backup_id": "x", "offset": 3}):
+            ask(service, world.projects[0], what, **query)
+    ask(service, "f" * 32)
+    assert len(service.history) == 13
+
+
 def test_randomness_hangs_on_the_request_and_not_on_the_order_of_requests(world):
     def pages(offsets):
         service = make_service(world, faults=[faults.named("redrawn-order", seed=3)])

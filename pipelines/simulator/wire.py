@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 JSON_TYPE = ("Content-Type", "application/json")
@@ -152,7 +152,6 @@ def keystone_error(status: int, message: str) -> Response:
 Shape = Literal[
     "usual", "vbs", "openstack", "gateway", "iam", "keystone", "flat", "camel", "denial", "text", "html", "empty"
 ]
-SHAPES: tuple[Shape, ...] = get_args(Shape)
 
 
 def error(shape: Shape, status: int, request_id: str, code: str = "", message: str = "") -> Response:

@@ -53,7 +53,7 @@ class Encoding(Behaviour):
         if self.kind == "invalid-utf8":
             middle = len(body) // 2
             return replace(response, body=body[:middle] + b"\xff" + body[middle + 1 :])
-        return replace(response, body=body.decode().encode(self.kind))
+        return replace(response, body=body.decode(errors="replace").encode(self.kind))
 
 
 @parameters
