@@ -20,6 +20,7 @@ from pipelines.settings import Settings, load_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pipelines.simulator.behaviour import Behaviour
     from pipelines.warehouse import Warehouse
 
 SOME_NOT_PROVEN, UNUSABLE = 1, 2
@@ -135,14 +136,25 @@ def _sync(settings: Settings, log_level: str) -> Any:
 @click.option("--shares", default=60, show_default=True, type=click.IntRange(0, 2_000_000), help="Shares on day 0.")
 @click.option("--projects", default=3, show_default=True, type=click.IntRange(1, 1000), help="Own projects.")
 @click.option("--day-seconds", default=0.0, help="A simulated day passes every so many seconds; 0: time stands still.")
-def simulate(port: int, day: int, shares: int, projects: int, day_seconds: float) -> None:
+@click.option(
+    "--fault", "faults", multiple=True, metavar="NAME[:key=value,...]", help="Something goes wrong; repeatable."
+)
+@click.option("--list-faults", is_flag=True, help="Show what can go wrong, and end.")
+def simulate(
+    port: int, day: int, shares: int, projects: int, day_seconds: float, faults: tuple[str, ...], list_faults: bool
+) -> None:
     """Serve a simulated cloud on this machine until interrupted."""
+    if list_faults:
+        _print_faults(_console())
+        return
     from pipelines.simulator.server import passing_days, run
     from pipelines.simulator.service import DEMO_TOKEN, Service
     from pipelines.simulator.world import World
 
+    with _told_plainly():
+        struck = _parsed_faults(faults)
     world = World(projects=projects, shares=shares)
-    service = Service(world, day=passing_days(day, day_seconds) if day_seconds else day)
+    service = Service(world, day=passing_days(day, day_seconds) if day_seconds else day, faults=struck)
 
     def tell(url: str) -> None:
         click.echo(f"VBS_ENDPOINT={url}\nVBS_TOKEN={DEMO_TOKEN}\nVBS_PROJECTS={','.join(world.projects)}")
@@ -151,8 +163,37 @@ def simulate(port: int, day: int, shares: int, projects: int, day_seconds: float
     try:
         run(service, port, on_start=tell)
     except OSError as error:
-        click.echo(f"port {port} cannot be used: {error.strerror}", err=True)
+        click.echo(f"{error.filename or f'port {port}'} cannot be used: {error.strerror}", err=True)
         sys.exit(UNUSABLE)
+
+
+def _parsed_faults(texts: tuple[str, ...]) -> "list[Behaviour]":
+    from pipelines.simulator import faults
+
+    try:
+        return [faults.parse(text) for text in texts]
+    except faults.FaultError as error:
+        raise ConfigurationError(f"--fault: {error}") from None
+
+
+def _print_faults(console: "Console") -> None:
+    from rich.table import Table
+
+    from pipelines.simulator import faults
+
+    table = Table("fault", "what happens", "parameters: the default first")
+    for kinds in faults.GROUPS.values():
+        for kind in kinds:
+            shown = "\n".join(f"{name}={value}" for name, value in faults.own_parameters(kind).items())
+            table.add_row(faults.name_of(kind), faults.meaning(kind), shown)
+        table.add_section()
+    console.print(table, highlight=False, markup=False)
+    console.print(
+        f"Every fault also takes {', '.join(faults.PLACE)}: the requests that it strikes, all unless told. "
+        f"operation is {', '.join(faults.Operation)}; nth counts such requests from 0: 2, 2-4 or 2-.",
+        highlight=False,
+        markup=False,
+    )
 
 
 @main.command()

@@ -10,12 +10,13 @@ from decimal import Decimal
 from pathlib import Path
 
 import duckdb
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipelines.output import to_csv, to_json
-from pipelines.simulator.faults import Fault
+from pipelines.simulator.faults import FAULTS, Fault, meaning
 from pipelines.simulator.server import serve
 from pipelines.simulator.service import Service
 from pipelines.simulator.world import World
@@ -181,6 +182,51 @@ def test_simulate_says_how_to_reach_it_and_ends_quietly(tmp_path: Path) -> None:
     assert [line.split("=")[0] for line in lines] == ["VBS_ENDPOINT", "VBS_TOKEN", "VBS_PROJECTS"]
     assert process.returncode == 0
     assert errors == ""
+
+
+def test_simulate_serves_the_faults_it_is_told(tmp_path: Path) -> None:
+    faults = ["--fault", "status:code=502,nth=0", "--fault", "content-type:type=text/html,nth=1-"]
+    command = [sys.executable, "-m", "pipelines.cli", "simulate", "--port", "0", "--shares", "5", *faults]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = dict(process.stdout.readline().strip().split("=") for _ in range(3))
+        url = f"{told['VBS_ENDPOINT']}/v2/{told['VBS_PROJECTS'].split(',')[0]}/os-vendor-backup-sharing/count"
+        headers = {"X-Auth-Token": told["VBS_TOKEN"]}
+        answers = [httpx.get(url, headers=headers, trust_env=False) for _ in range(2)]
+        process.send_signal(2)
+
+    assert [answer.status_code for answer in answers] == [502, 200]
+    assert answers[1].headers["content-type"] == "text/html"
+
+
+def test_simulate_lists_every_fault_with_its_meaning_and_its_parameters(tmp_path: Path) -> None:
+    listed = run(tmp_path, "simulate", "--list-faults")
+
+    text = listed.stdout.decode()
+    assert listed.returncode == 0
+    for name, kind in FAULTS.items():
+        assert f"│ {name} " in text
+        assert meaning(kind)[:60] in text
+    assert "bytes_per_second=10.0" in text
+    assert "of=body|reply" in text
+    assert "Every fault also takes operation, project_id, direction, nth" in text
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("dripp", 'there is no fault "dripp"; there are: drift, '),
+        ("drip:speed=1", 'the fault drip has no parameter "speed"; it has: bytes_per_second, of, '),
+        ("drip:bytes_per_second=0", "the fault drip, bytes_per_second: Input should be greater than 0"),
+    ],
+)
+def test_simulate_refuses_a_wrong_fault_in_one_sentence(tmp_path: Path, fault: str, sentence: str) -> None:
+    refused = run(tmp_path, "simulate", "--fault", fault)
+
+    assert refused.returncode == 2
+    assert refused.stdout == b""
+    assert refused.stderr.decode().count("\n") == 1
+    assert refused.stderr.decode().startswith(f"backup-shares: --fault: {sentence}")
 
 
 HOSTILE = ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "＝1", "plain", 'say "hi"', "a,b", "line\nbreak", None]
