@@ -5,8 +5,11 @@ A *version* says: from valid_from (inclusive) until valid_to (exclusive) the lis
     observed and not open                    -> open a version
     observed, open, same fingerprint         -> nothing
     observed, open, other fingerprint        -> close the old one, open a new one, at the same instant
-    open, not observed, absence proven       -> close it
-    open, not observed, absence not proven   -> nothing: what was not seen is not gone
+    open, not observed, gone by evidence     -> close it
+    open, not observed, no such evidence     -> nothing: what was not seen is not gone
+
+Of a share the evidence is in the observation (confirm.py); a backup is gone from a listing when no open share of the
+listing refers to it any more.
 
 Pure: frames in, frames out. Not here: reading and writing versions (warehouse.py), the proof (walk.py).
 """
@@ -35,26 +38,39 @@ class Changes:
 
 
 def diff_versions(
-    open_versions: pd.DataFrame, observed: pd.DataFrame, key: str, *, may_close: bool, protected: Collection[str] = ()
+    open_versions: pd.DataFrame,
+    observed: pd.DataFrame,
+    key: str,
+    *,
+    gone: Collection[str] = (),
+    protected: Collection[str] = (),
 ) -> Changes:
     """Compare by content. `open_versions` has `key` and `row_hash`; `observed` has them among its columns.
 
-    Both have one row per key. `protected` keys were met but could not be read: they are neither changed nor closed.
+    Both have one row per key. `gone` are the keys whose absence there is evidence for; observed ones are not gone all
+    the same. `protected` keys were met but could not be read: they are neither changed nor closed.
     """
     shielded = list(protected)
     observed = observed[~observed[key].isin(shielded)].reset_index(drop=True)
     before = _looked_up(open_versions, observed[key], key)
     known = before.notna()
     changed = known & (before != observed["row_hash"])
-    missing = ~open_versions[key].isin(observed[key]) & ~open_versions[key].isin(shielded)
-    gone = open_versions.loc[missing, key] if may_close else open_versions[key].head(0)
+    absent = ~open_versions[key].isin(observed[key]) & ~open_versions[key].isin(shielded)
+    ended = open_versions.loc[absent & open_versions[key].isin(list(gone)), key]
     return Changes(
         opened=observed[~known | changed],
-        closed=pd.concat([observed.loc[changed, key], gone], ignore_index=True),
+        closed=pd.concat([observed.loc[changed, key], ended], ignore_index=True),
         appeared_count=int((~known).sum()),
         changed_count=int(changed.sum()),
-        gone_count=len(gone),
+        gone_count=len(ended),
     )
+
+
+def unreferenced(open_shares: pd.DataFrame, shares: Changes, open_backups: pd.DataFrame) -> "pd.Series[str]":
+    """Ids of the open backups that no share refers to any more once `shares` is done."""
+    staying = open_shares.loc[~open_shares["share_id"].isin(shares.closed), "backup_id"]
+    referenced = pd.concat([staying, shares.opened["backup_id"]])
+    return open_backups.loc[~open_backups["backup_id"].isin(referenced), "backup_id"]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.errors import LandingError
@@ -44,6 +45,7 @@ _PAGES = pa.schema(
         pa.field("offset", pa.int64(), nullable=False),
         pa.field("limit", pa.int32(), nullable=False),
         pa.field("descending", pa.bool_(), nullable=False),
+        pa.field("backup_id", pa.string()),
         pa.field("requested_at", _UTC, nullable=False),
         pa.field("received_at", _UTC, nullable=False),
         pa.field("request_id", pa.string(), nullable=False),
@@ -210,14 +212,18 @@ def read_pages(file: LandedFile) -> Iterator[bytes]:
 
 
 def read_counted_pages(file: LandedFile) -> Iterator[tuple[bytes, int]]:
-    """As `read_pages`, and how many records each held when it was received."""
+    """As `read_pages`, and how many records each held when it was received.
+
+    Pages that were asked for with the backup_id filter are evidence, and no part of the walk: they are left out.
+    """
     columns = ["body", "record_count"]
     try:
         with pq.ParquetFile(file.path, page_checksum_verification=True) as parquet:
             for group in range(parquet.num_row_groups):
-                pages = parquet.read_row_group(group, columns=columns)
+                pages = parquet.read_row_group(group, columns=[*columns, "backup_id"])
                 if len(pages) != parquet.metadata.row_group(group).num_rows:
                     raise ValueError("a page is not where the footer says")
+                pages = pages.filter(pc.is_null(pages.column("backup_id")))
                 yield from zip(*(pages.column(name).to_pylist() for name in columns), strict=True)
     except (OSError, pa.ArrowException, LookupError, ValueError) as error:
         raise LandingError(f"landing file {file.name} is damaged ({type(error).__name__}): {_MEND}") from None
@@ -263,5 +269,6 @@ def _from_json(text: bytes) -> Observation:
             "finished_at": datetime.fromisoformat(fields["finished_at"]),
             "status": ProofStatus(fields["status"]),
             "excluded_ids": tuple(fields["excluded_ids"]),
+            "gone_ids": tuple(fields["gone_ids"]),
         }
     )

@@ -58,7 +58,10 @@ class Listing:
 
 @dataclass(frozen=True)
 class Page:
-    """One accepted response. `body` is as received, except that key material is blanked (redact.py)."""
+    """One accepted response. `body` is as received, except that key material is blanked (redact.py).
+
+    `backup_id` is the filter that was asked for; None for a page of the walk.
+    """
 
     offset: int
     limit: int
@@ -67,11 +70,16 @@ class Page:
     requested_at: datetime
     received_at: datetime
     request_id: str
+    backup_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One walk of one listing: window, proof, and why. The fields are columns of `observations` (schema.py)."""
+    """One walk of one listing: window, proof, and why. Most fields are columns of `observations` (schema.py).
+
+    Everything that the history needs of the walk beside the pages is here, so that it can be made again from the
+    landing alone.
+    """
 
     sync_id: str
     listing: Listing
@@ -88,6 +96,10 @@ class Observation:
     page_count: int
     request_count: int
     excluded_ids: tuple[str, ...] = ()
+    absent_count: int = 0
+    held_count: int = 0
+    gone_ids: tuple[str, ...] = ()
+    """Shares that were known before, are on no page, and of which the service said again that they are gone."""
 
     @property
     def observation_id(self) -> str:

@@ -206,7 +206,7 @@ observations = Table(
     ),
     _boolean(
         "may_close",
-        "Whether the walk proves absence, so that missing shares were recorded as withdrawn.",
+        "Whether the walk proves absence: a share on no page was not there throughout.",
         required=True,
     ),
     _text(
@@ -216,6 +216,12 @@ observations = Table(
     _integer("count_before", "Shares in the listing according to the count endpoint, before the walk."),
     _integer("count_after", "The same after the walk."),
     _integer("distinct_ids", "Distinct share ids that the walk read.", required=True),
+    _integer("absent_count", "Shares known before that no page of the walk showed.", required=True),
+    _integer(
+        "held_count",
+        "Of those, shares whose withdrawal waits for a person's word, because too many are absent at once.",
+        required=True,
+    ),
     _integer("pass_count", "Times that the listing was walked.", required=True),
     _integer("page_count", "Pages that were accepted and landed.", required=True),
     _integer("request_count", "Requests sent, repeats included.", required=True),

@@ -18,7 +18,7 @@ from sqlalchemy import table as relation_named
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.errors import OutOfOrderError, StaleDifferenceError, WarehouseError, printable
-from pipelines.history import Changes, Doubtful, diff_versions, without_unchanged
+from pipelines.history import Changes, Doubtful, diff_versions, unreferenced, without_unchanged
 from pipelines.landing import LandedFile
 from pipelines.normalize import Normalized
 from pipelines.observation import Direction, Listing, Observation
@@ -188,7 +188,6 @@ _COUNTS = (
 
 def _record_changes(connection: Connection, observation: Observation, normalized: Normalized) -> dict[str, int]:
     rejected = normalized.rejected
-    seen_all_the_same = observation.excluded_ids
     open_shares = _open_versions(connection, backup_share_history, observation.listing, "backup_id")
     open_backups = _open_versions(connection, backup_history, observation.listing)
     doubtful = _doubtful(connection, observation.listing, normalized, open_shares, open_backups)
@@ -196,20 +195,18 @@ def _record_changes(connection: Connection, observation: Observation, normalized
         doubtful.open_shares,
         normalized.shares,
         "share_id",
-        may_close=_may_close(observation, normalized),
+        gone=observation.gone_ids if _may_close(observation, normalized) else (),
         # What some page of this walk showed is not gone, whatever the proven state says; the next sync will tell.
-        protected=[*rejected["share_id"].dropna(), *seen_all_the_same],
+        protected=[*rejected["share_id"].dropna(), *observation.excluded_ids],
     )
-    told = normalized.shares["backup_id"]
+    # A record whose backup cannot be read could refer to any.
+    any_backup = rejected["backup_id"].isna().any()
     backups = diff_versions(
         doubtful.open_backups,
         normalized.backups,
         "backup_id",
-        may_close=_may_close(observation, normalized)
-        and not seen_all_the_same
-        and not rejected["backup_id"].isna().any(),
-        # A share whose nested backup is null still refers to it.
-        protected=[*rejected["backup_id"].dropna(), *told[~told.isin(normalized.backups["backup_id"])]],
+        gone=() if any_backup else list(unreferenced(open_shares, shares, open_backups)),
+        protected=list(rejected["backup_id"].dropna()),
     )
     _apply(connection, backup_share_history, observation, shares)
     _apply(connection, backup_history, observation, backups)

@@ -75,6 +75,10 @@ def make_page(*shares: dict[str, Any] | str) -> bytes:
     return b'{"shared": [' + ", ".join(texts).encode("utf-8", "surrogatepass") + b"]}"
 
 
+EVERY_SHARE = tuple(make_id("5", number) for number in range(20))
+"""As if the service had said of every share that is on no page that it is gone."""
+
+
 def make_observation(at: datetime, listing: Listing = OUT, **changes: Any) -> Observation:
     fields: dict[str, Any] = {
         "sync_id": f"sync of {at:%m-%d %H}",
@@ -91,6 +95,7 @@ def make_observation(at: datetime, listing: Listing = OUT, **changes: Any) -> Ob
         "pass_count": 1,
         "page_count": 1,
         "request_count": 1,
+        "gone_ids": EVERY_SHARE,
     }
     return Observation(**fields | changes)
 
@@ -163,13 +168,15 @@ class Oracle:
         self.versions: dict[str, list[list[Any]]] = {}
         self.snapshots: dict[date, tuple[datetime, dict[str, Any]]] = {}
 
-    def observe(self, at: datetime, by: str, seen: dict[str, Any], untouchable: Iterable[str], may_close: bool) -> None:
+    def observe(
+        self, at: datetime, by: str, seen: dict[str, Any], untouchable: Iterable[str], gone: Iterable[str]
+    ) -> None:
         for key in self.versions.keys() | seen.keys():
             versions = self.versions.setdefault(key, [])
             current = versions[-1] if versions and versions[-1][1] is None else None
             if key in untouchable:
                 continue
-            if current and (seen[key] != current[2] if key in seen else may_close):
+            if current and (seen[key] != current[2] if key in seen else key in gone):
                 current[1], current[4] = at, by
                 current = None
             if key in seen and not current:
@@ -230,7 +237,7 @@ class Story:
     """
 
     def __init__(self, seed: int, restlessness: float = 0.35) -> None:
-        """`restlessness`: the chance that a share, or the name of a backup, changes from one observation to the next."""
+        """`restlessness`: the chance that a share or the name of a backup changes between two observations."""
         self.seed, self.region, self.restlessness = seed, f"seed-{seed}", restlessness
         self.random = random.Random(seed)
         both = [Listing(self.region, ALICE, Direction.OUTGOING), Listing(self.region, BOB, Direction.INCOMING)]
@@ -282,7 +289,9 @@ class Story:
         texts: list[Any] = [bad[0]] if bad else []
         for key, content in told.items():
             share_id, backup_id = make_id("5", key), self._backup_of(key, content)
-            backup = make_backup(backup_id, name=self._names[int(backup_id[-1])]) if self.random.random() < 0.85 else None
+            backup = (
+                make_backup(backup_id, name=self._names[int(backup_id[-1])]) if self.random.random() < 0.85 else None
+            )
             texts.append(make_share(share_id, backup_id, updated_at=CONTENTS[content], backup=backup))
             if share_id in excluded or (bad and share_id == bad[1]):
                 continue
@@ -303,6 +312,7 @@ class Story:
             status=status,
             may_close=plan != "not closable",
             excluded_ids=excluded,
+            gone_ids=tuple(make_id("5", key) for key in KEYS if key not in told and self.random.random() < 0.85),
             distinct_ids=len({make_id("5", key) for key in told} - set(excluded)),
         )
         self._seen[observation.observation_id] = seen
@@ -344,12 +354,14 @@ class Story:
         counts: tuple[int, ...] = (0,) * 8
         if step.plan != "unproven":
             shares, backups, share_shield, backup_shield, bad = self._seen[by]
-            may_close = step.observation.may_close
-            excluded = set(step.observation.excluded_ids)  # seen in the walk: not gone, and so is what they refer to
-            share_may_close = may_close and (not bad or bad[0] is not None)
-            backup_may_close = share_may_close and not excluded and (not bad or bad[1] is not None)
-            self.shares[listing].observe(at, by, shares, share_shield | excluded, share_may_close)
-            self.backups[listing].observe(at, by, backups, backup_shield, backup_may_close)
+            # A record without readable id could be any share; what the walk saw all the same is not gone.
+            may_close = step.observation.may_close and (not bad or bad[0] is not None)
+            gone = step.observation.gone_ids if may_close else ()
+            self.shares[listing].observe(at, by, shares, share_shield | set(step.observation.excluded_ids), gone)
+            referenced = {content[2].split()[0] for content in self.shares[listing].current().values()}
+            readable = not bad or bad[1] is not None
+            unreferenced = self.backups[listing].current().keys() - referenced if readable else ()
+            self.backups[listing].observe(at, by, backups, backup_shield, unreferenced)
             if bad:
                 self.rejects.append((by, bad[0] or "-", bad[1] or "-"))
             counts = (len(shares), len(backups), int(bad is not None), *self._counts(listing, by))

@@ -42,10 +42,10 @@ def make_frame(contents: dict[str, str], **more: Iterable[str]) -> pd.DataFrame:
     return pa.table(columns, schema=schema).to_pandas(types_mapper=pd.ArrowDtype)
 
 
-def diff(is_open: dict[str, str], observed: dict[str, str], *, may_close=True, protected=()) -> Changes:
-    return diff_versions(
-        make_frame(is_open), make_frame(observed), "share_id", may_close=may_close, protected=protected
-    )
+def diff(is_open: dict[str, str], observed: dict[str, str], *, gone=None, protected=()) -> Changes:
+    """`gone` unset: there is evidence of absence for every key."""
+    evidence = is_open.keys() if gone is None else gone
+    return diff_versions(make_frame(is_open), make_frame(observed), "share_id", gone=evidence, protected=protected)
 
 
 def told(changes: Changes) -> tuple[list[str], list[str], tuple[int, int, int]]:
@@ -54,20 +54,22 @@ def told(changes: Changes) -> tuple[list[str], list[str], tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize(
-    ("is_open", "observed", "may_close", "opened", "closed", "counts"),
+    ("is_open", "observed", "gone", "opened", "closed", "counts"),
     [
-        pytest.param({}, {"a": "1"}, True, ["a"], [], (1, 0, 0), id="observed and not open: opened"),
-        pytest.param({}, {"a": "1"}, False, ["a"], [], (1, 0, 0), id="opening needs no proof of absence"),
-        pytest.param({"a": "1"}, {"a": "1"}, True, [], [], (0, 0, 0), id="same fingerprint: nothing"),
-        pytest.param({"a": "1"}, {"a": "2"}, True, ["a"], ["a"], (0, 1, 0), id="other fingerprint: closed and opened"),
-        pytest.param({"a": "1"}, {"a": "2"}, False, ["a"], ["a"], (0, 1, 0), id="changing needs no proof of absence"),
-        pytest.param({"a": "1"}, {}, True, [], ["a"], (0, 0, 1), id="absence proven: closed"),
-        pytest.param({"a": "1"}, {}, False, [], [], (0, 0, 0), id="absence not proven: nothing"),
-        pytest.param({}, {}, True, [], [], (0, 0, 0), id="nothing open, nothing observed"),
+        pytest.param({}, {"a": "1"}, ["a"], ["a"], [], (1, 0, 0), id="observed and not open: opened"),
+        pytest.param({}, {"a": "1"}, [], ["a"], [], (1, 0, 0), id="opening needs no evidence"),
+        pytest.param(
+            {"a": "1"}, {"a": "1"}, ["a"], [], [], (0, 0, 0), id="same fingerprint, whatever is said of it: nothing"
+        ),
+        pytest.param({"a": "1"}, {"a": "2"}, ["a"], ["a"], ["a"], (0, 1, 0), id="other fingerprint: closed and opened"),
+        pytest.param({"a": "1"}, {"a": "2"}, [], ["a"], ["a"], (0, 1, 0), id="changing needs no evidence"),
+        pytest.param({"a": "1"}, {}, ["a"], [], ["a"], (0, 0, 1), id="gone by evidence: closed"),
+        pytest.param({"a": "1"}, {}, ["b"], [], [], (0, 0, 0), id="no such evidence: nothing"),
+        pytest.param({}, {}, ["a"], [], [], (0, 0, 0), id="nothing open, nothing observed"),
         pytest.param(
             {"same": "1", "change": "1", "go": "1"},
             {"same": "1", "change": "2", "come": "1"},
-            True,
+            ["same", "go", "come"],
             ["change", "come"],
             ["change", "go"],
             (1, 1, 1),
@@ -75,8 +77,8 @@ def told(changes: Changes) -> tuple[list[str], list[str], tuple[int, int, int]]:
         ),
     ],
 )
-def test_every_line_of_the_table_in_the_docstring_holds(is_open, observed, may_close, opened, closed, counts):
-    assert told(diff(is_open, observed, may_close=may_close)) == (opened, closed, counts)
+def test_every_line_of_the_table_in_the_docstring_holds(is_open, observed, gone, opened, closed, counts):
+    assert told(diff(is_open, observed, gone=gone)) == (opened, closed, counts)
 
 
 @pytest.mark.parametrize("observed", [{}, {"a": "1"}, {"a": "2"}])
@@ -91,7 +93,7 @@ def test_a_protected_key_is_not_opened_and_shields_no_other():
 
 def test_opened_rows_keep_all_their_columns_and_types():
     observed = make_frame({"a": "1", "b": "2"}, name=["first", "second"])
-    changes = diff_versions(make_frame({"a": "1"}), observed, "share_id", may_close=True)
+    changes = diff_versions(make_frame({"a": "1"}), observed, "share_id")
     assert changes.opened.to_dict("records") == [{"share_id": "b", "row_hash": "2", "name": "second"}]
     assert list(changes.opened.dtypes) == list(observed.dtypes)
 
@@ -99,27 +101,28 @@ def test_opened_rows_keep_all_their_columns_and_types():
 def test_the_frames_given_are_not_touched():
     is_open, observed = make_frame({"a": "1", "gone": "1"}), make_frame({"a": "2", "bad": "1"})
     before = is_open.copy(), observed.copy()
-    diff_versions(is_open, observed, "share_id", may_close=True, protected=["bad"])
+    diff_versions(is_open, observed, "share_id", gone=["gone"], protected=["bad"])
     pd.testing.assert_frame_equal(is_open, before[0])
     pd.testing.assert_frame_equal(observed, before[1])
 
 
+keys = st.sets(st.sampled_from("abcdef"))
 contents = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("123"))
 
 
 @settings(deadline=None, derandomize=True, max_examples=200)
-@given(is_open=contents, observed=contents, may_close=st.booleans(), protected=st.sets(st.sampled_from("abcdef")))
-def test_any_decision_is_the_one_a_dictionary_gives(is_open, observed, may_close, protected):
-    new, changed, gone = [], [], []
+@given(is_open=contents, observed=contents, gone=keys, protected=keys)
+def test_any_decision_is_the_one_a_dictionary_gives(is_open, observed, gone, protected):
+    new, changed, ended = [], [], []
     for key in sorted({*is_open, *observed} - protected):
         if key not in is_open:
             new.append(key)
         elif key not in observed:
-            gone += [key] if may_close else []
+            ended += [key] if key in gone else []
         elif is_open[key] != observed[key]:
             changed.append(key)
-    expected = sorted(new + changed), sorted(changed + gone), (len(new), len(changed), len(gone))
-    assert told(diff(is_open, observed, may_close=may_close, protected=protected)) == expected
+    expected = sorted(new + changed), sorted(changed + ended), (len(new), len(changed), len(ended))
+    assert told(diff(is_open, observed, gone=gone, protected=protected)) == expected
 
 
 # --- the diary --------------------------------------------------------------------------------------------------------

@@ -223,7 +223,7 @@ def test_a_warehouse_made_again_from_the_landing_is_the_same_row_for_row(landing
 @pytest.mark.parametrize("first", range(0, 60, 15))
 def test_reading_what_differs_alone_gives_the_same_row_for_row(tmp_path, first):
     differences = sum(read_both_ways(seed, tmp_path / str(seed)) for seed in range(first, first + 15))
-    assert differences > 8, "hardly any observation was read that way"
+    assert differences > 4, "hardly any observation was read that way"
 
 
 def read_both_ways(seed: int, folder: Path) -> int:

@@ -74,7 +74,10 @@ INVARIANTS = {
     """,
     "I4, I12 a gap is a proven absence": """
         SELECT h.region FROM {history} AS h LEFT JOIN observations AS o ON h.closed_by = o.observation_id
-        WHERE h.closed_by IS NOT NULL AND NOT coalesce(o.is_proven AND o.may_close, false) AND NOT EXISTS (
+        WHERE h.closed_by IS NOT NULL
+        -- A backup also ends when the last share of it turns to another one.
+        AND NOT coalesce(o.is_proven AND (o.may_close OR '{key}' = 'backup_id'), false)
+        AND NOT EXISTS (
             SELECT * FROM {history} AS n
             WHERE (n.region, n.project_id, n.direction, n.{key}) = (h.region, h.project_id, h.direction, h.{key})
             AND n.valid_from = h.valid_to

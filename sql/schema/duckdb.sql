@@ -174,6 +174,8 @@ CREATE TABLE IF NOT EXISTS observations (
     count_before BIGINT,
     count_after BIGINT,
     distinct_ids BIGINT NOT NULL,
+    absent_count BIGINT NOT NULL,
+    held_count BIGINT NOT NULL,
     pass_count BIGINT NOT NULL,
     page_count BIGINT NOT NULL,
     request_count BIGINT NOT NULL,
@@ -211,7 +213,7 @@ COMMENT ON COLUMN observations.status IS 'exact, covered, incomplete or failed: 
 
 COMMENT ON COLUMN observations.is_proven IS 'Whether the status proves that no share which existed throughout the walk is missing.';
 
-COMMENT ON COLUMN observations.may_close IS 'Whether the walk proves absence, so that missing shares were recorded as withdrawn.';
+COMMENT ON COLUMN observations.may_close IS 'Whether the walk proves absence: a share on no page was not there throughout.';
 
 COMMENT ON COLUMN observations.reason IS 'Why it is not proven, or why nothing was closed; empty if there is nothing to say.';
 
@@ -222,6 +224,10 @@ COMMENT ON COLUMN observations.count_before IS 'Shares in the listing according 
 COMMENT ON COLUMN observations.count_after IS 'The same after the walk.';
 
 COMMENT ON COLUMN observations.distinct_ids IS 'Distinct share ids that the walk read.';
+
+COMMENT ON COLUMN observations.absent_count IS 'Shares known before that no page of the walk showed.';
+
+COMMENT ON COLUMN observations.held_count IS 'Of those, shares whose withdrawal waits for a person''s word, because too many are absent at once.';
 
 COMMENT ON COLUMN observations.pass_count IS 'Times that the listing was walked.';
 
