@@ -6,6 +6,9 @@
                     errors.py       what can fail                 settings.py every setting
     Doors           client.py       HTTP                          warehouse.py  the database
                     auth.py         tokens                        publish.py    its file: one writer, many readers
+                    answers.py      what an answer means          traffic.py    how often to ask
+                    sockets.py      one deadline for everything   filters.py    the API's filters, verified
+                    clouds.py       settings -> clients
     Verb 1 extract  extract.py      observe listings side by side walk.py     the paging proof, no I/O
                     landing.py      raw pages, written once       redact.py   key material out of them
     Verb 2 normalize normalize.py   pages -> frames               records.py  the rules for one record
@@ -14,6 +17,7 @@
     Conductor       definitions.py  all that Dagster is told      defs/       assets, resources
                     tuning.py       memory of the process
     For people      cli.py          the command line              output.py   tables, CSV, JSON, Parquet
+                    ask.py          what the API says now
                     demo.py         several days in a minute      simulator/  a cloud that anyone can start
 
 Arrows point from the bottom of this list to its top, never back; test_architecture.py holds them.

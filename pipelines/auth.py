@@ -19,6 +19,9 @@ class TokenSource(Protocol):
     def token(self, project_id: str) -> str:
         """The token to send with requests about this project."""
 
+    def renewed(self, project_id: str, refused: str) -> str | None:
+        """After a 401: another token than `refused`; None where there is none to be had."""
+
 
 class StaticToken:
     """One token for every project."""
@@ -28,6 +31,9 @@ class StaticToken:
 
     def token(self, project_id: str) -> str:  # noqa: ARG002 - a static token knows no projects
         return self._value
+
+    def renewed(self, project_id: str, refused: str) -> str | None:  # noqa: ARG002 - as above
+        return None
 
     def __repr__(self) -> str:
         return "StaticToken(...)"

@@ -1,4 +1,4 @@
-"""The command line: `backup-shares demo | sync | simulate | query`.
+"""The command line: `backup-shares demo | sync | list | simulate | query`.
 
 Exit codes: 0 every listing proven; 1 something was not (the rest is published); 2 configuration or usage, nothing
 requested. Heavy imports happen inside the commands, so that help and errors are instant.
@@ -6,7 +6,7 @@ Not here: any work; each command calls a verb and prints what it did.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,12 +18,15 @@ from pipelines.errors import BackupSharesError, ConfigurationError
 from pipelines.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from rich.console import Console
 
     from pipelines.simulator.behaviour import Behaviour
     from pipelines.warehouse import Warehouse
 
 SOME_NOT_PROVEN, UNUSABLE = 1, 2
+
+SORT_KEYS = ["created_at", "updated_at", "id", "name", "status", "size"]
 
 DEMO_QUERIES = (
     "SELECT backup_name, to_project_id, share_created_at FROM backup_shares JOIN backups USING (region, backup_id)",
@@ -196,26 +199,109 @@ def _print_faults(console: "Console") -> None:
     )
 
 
+def _answer_options(command: Callable[..., None]) -> Callable[..., None]:
+    kind = click.option(
+        "--format", "kind", default="table", show_default=True, type=click.Choice(["table", "csv", "json", "parquet"])
+    )
+    output = click.option(
+        "--output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="File to write (not for table); unset: standard output.",
+    )
+    return kind(output(command))
+
+
+@main.command("list")
+@click.option("--cloud", help="Cloud to ask, by its name in clouds.yaml. Unset: all that are configured.")
+@click.option("--project", "projects", multiple=True, help="Project to ask; repeatable. Unset: VBS_PROJECTS.")
+@click.option("--direction", default="both", show_default=True, type=click.Choice(["incoming", "outgoing", "both"]))
+@click.option("--status", help="Status of the backup, such as error.")
+@click.option("--name", help="Text that the backup's name contains, whatever the case.")
+@click.option("--volume-id", help="Volume that was backed up.")
+@click.option("--backup-id", help="Backup that is shared.")
+@click.option("--availability-zone", help="Availability zone of the backup.")
+@click.option("--from-project", "from_project_id", help="Project that shares.")
+@click.option("--to-project", "to_project_id", help="Project that the backup is shared with.")
+@click.option("--sort-key", default="created_at", show_default=True, type=click.Choice(SORT_KEYS))
+@click.option("--sort-dir", default="desc", show_default=True, type=click.Choice(["asc", "desc"]))
+@click.option("--limit", type=click.IntRange(1), help="Shares to show, the first ones in this order. Unset: all.")
+@_answer_options
+def list_shares(
+    cloud: str | None,
+    projects: tuple[str, ...],
+    direction: str,
+    sort_key: str,
+    sort_dir: str,
+    limit: int | None,
+    kind: str,
+    output: Path | None,
+    **filters: str | None,
+) -> None:
+    """Ask the API what is shared now. Nothing is recorded: the warehouse is not touched.
+
+    The table shows the columns that fit; csv, json and parquet hold all. How much of every listing is proven is told
+    on standard error.
+    """
+    from pipelines.ask import TABLE_COLUMNS, ask, together
+    from pipelines.clouds import open_clouds
+    from pipelines.filters import Filters
+    from pipelines.observation import Direction
+
+    _check_output(kind, output)
+    with _told_plainly():
+        settings = _settings_for(cloud, projects)
+        with open_clouds(settings) as clouds:
+            readings = ask(
+                clouds,
+                Filters(**filters),
+                directions=[each for each in Direction if direction in (each, "both")],
+                page_size=settings.vbs_page_size,
+                concurrency=settings.vbs_concurrency,
+            )
+    rows = together(readings, sort_key=sort_key, descending=sort_dir == "desc", limit=limit)
+    _deliver(rows.select(TABLE_COLUMNS) if kind == "table" else rows, kind, output)
+    for reading in readings:
+        line = f"{reading.listing}: {reading.status}, {reading.rows.num_rows} shares"
+        click.echo("; ".join([line, *reading.remarks]), err=True)
+    if not all(reading.status.is_proven for reading in readings):
+        sys.exit(SOME_NOT_PROVEN)
+
+
+def _settings_for(cloud: str | None, projects: tuple[str, ...]) -> Settings:
+    overrides: dict[str, str] = {}
+    if projects:
+        overrides["vbs_projects"] = ",".join(projects)
+    if cloud is not None:
+        if "vbs_clouds" not in Settings.model_fields:
+            raise ConfigurationError("--cloud: clouds.yaml is not read yet, set VBS_ENDPOINT and VBS_TOKEN_FILE")
+        overrides["vbs_clouds"] = cloud
+    return load_settings(**overrides)
+
+
 @main.command()
 @click.argument("sql")
-@click.option("--format", "kind", default="table", type=click.Choice(["table", "csv", "json", "parquet"]))
-@click.option(
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write (not for table); unset: standard output.",
-)
+@_answer_options
 def query(sql: str, kind: str, output: Path | None) -> None:
     """Ask the warehouse one question in SQL; it is opened read-only."""
-    from pipelines import output as out
     from pipelines.publish import reading
 
+    _check_output(kind, output)
     with _told_plainly(), reading(load_settings().warehouse_address()) as warehouse:
         if warehouse is None:
             raise ConfigurationError("there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync first")
         answer = warehouse.query(sql)
+    _deliver(answer, kind, output)
+
+
+def _check_output(kind: str, output: Path | None) -> None:
+    if kind == "table" and output is not None:
+        raise click.UsageError("--output goes with --format csv, json or parquet")
+
+
+def _deliver(answer: "pa.Table", kind: str, output: Path | None) -> None:
+    from pipelines import output as out
+
     if kind == "table":
-        if output is not None:
-            raise click.UsageError("--output goes with --format csv, json or parquet")
         out.print_table(_console(), answer)
         return
     try:

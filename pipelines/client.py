@@ -1,100 +1,170 @@
 """Door 1: one request in, one checked page of shares (or one typed error) out.
 
 The only module that talks HTTP. It sends the token, keeps deadlines and byte caps, repeats what is worth repeating,
-and understands the error bodies of this platform (api-facts 5.1). Redirects are never followed (httpx would carry
-the token to another host) and nothing is taken from the process environment (no proxies, no netrc).
-Not here: which page to ask next (walk.py), where tokens come from (auth.py), the columns (normalize.py).
+and asks for a smaller page where a large one is too much. Redirects are never followed (httpx would carry the token
+to another host) and nothing is taken from the process environment (no proxies, no netrc).
+Not here: what an answer means (answers.py), how often it may ask (traffic.py), which page to ask next (walk.py),
+where tokens come from (auth.py), the columns (normalize.py).
 """
 
-import json
+import contextlib
+import logging
+import math
 import random
-import re
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+import httpcore
 import httpx
-import orjson
-import tenacity
+from pydantic import SecretStr
 
+from pipelines.answers import (
+    Answer,
+    api_error,
+    next_query,
+    read_count,
+    read_json,
+    shared_list,
+    without_mark,
+)
 from pipelines.auth import TokenSource
 from pipelines.errors import (
     ApiError,
-    CredentialError,
-    MalformedResponseError,
     PermanentApiError,
+    TooLargeError,
     TransientApiError,
-    printable,
 )
+from pipelines.filters import Filters
 from pipelines.observation import Direction, Listing, Page
 from pipelines.redact import blank_key_material
+from pipelines.sockets import Deadline, DeadlineBackend, connection_error, trust
+from pipelines.traffic import Clock, Lane, Sleep, Traffic, attempts, pause
+
+_Passing = TransientApiError | TooLargeError
+_PASSING = (TransientApiError, TooLargeError)
+"""What another request, perhaps a smaller one, may mend."""
 
 Transport = httpx.BaseTransport
 """What carries a request; replaced in tests."""
 
 MAX_BODY_BYTES = 32 * 2**20
 """Decoded bytes of one answer; a page of 1000 shares is about 1.3 MB."""
-MAX_RETRY_AFTER = 120.0
-MAX_COUNT = 2**63 - 1
-"""What a column of the warehouse can hold."""
+MAX_ERROR_BYTES = 2**20
+"""Bytes of an error that are looked at."""
+SMALLEST_PAGE = 20
+"""A page is not halved below this: it must hold more than the ten recipients that one backup can have."""
 SHARING_PATH = "/v2/{project_id}/os-vendor-backup-sharing/{operation}"
 
-_ATTEMPTS = {429: 5, 409: 2, 200: 2}
-"""Attempts by status where it is not 3. 200: an answer that is not JSON."""
-_TRANSIENT = {408, 409, 429, 500, 502, 503, 504}
-_ADVICE = {
-    400: "check VBS_PAGE_SIZE and the project id",
-    401: "the token is refused: get a new one",
-    403: "the credential has no right to list shares in this project: grant it, or remove the project",
-    404: "project or endpoint not found: check VBS_ENDPOINT and VBS_PROJECTS",
-    407: "a proxy stands between and wants authentication",
-    429: "the service throttles: lower VBS_CONCURRENCY or run later",
-    501: "this endpoint does not offer backup sharing",
-}
+# They log addresses with their query, and with DEBUG what is sent.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A checked page: as it is landed, and its records as parsed JSON (for the walk only; not kept)."""
+    """A checked page: as it is landed, and its records as parsed JSON (for the walk only; not kept).
+
+    `page.limit` is what was asked in the end: after trouble it is less than what the caller wanted.
+    `next_query` is where the service's link to the next page points, for `ShareClient.linked_page`; None without one.
+    """
 
     page: Page
     records: list[Any]
+    next_query: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class _Question:
+    """One request without its token. `limit` is None where there is none, for a count."""
+
+    listing: Listing
+    operation: str
+    query: dict[str, str]
+    limit: int | None = None
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        direction = {"share_to_me": "true"} if self.listing.direction is Direction.INCOMING else {}
+        size = {} if self.limit is None else {"limit": str(self.limit)}
+        return {**direction, **size, **self.query}
+
+    def halved(self) -> "_Question | None":
+        if self.limit is None or self.limit <= SMALLEST_PAGE:
+            return None
+        return replace(self, limit=max(SMALLEST_PAGE, self.limit // 2))
+
+
+@dataclass
+class _Trial:
+    """How far one question has got."""
+
+    question: _Question
+    wanted: int | None
+    started: float
+    failures: int = 0
+
+    def told(self, now: float, *, is_spent: bool) -> str:
+        many = f"{self.failures} attempts in {now - self.started:.0f} s" if self.failures > 1 else ""
+        size = f"the last with limit {self.question.limit}" if self.question.limit != self.wanted else ""
+        spent = "no repeat is left in the budget of this run" if is_spent else ""
+        return ", ".join(part for part in (many, size, spent) if part)
+
+
+@dataclass
+class _Progress:
+    """What the client remembers of a listing."""
+
+    sent: int = 0
+    largest_page: int | None = None
+    deadline_at: float = math.inf
 
 
 class ShareClient:
-    """The sharing endpoint of one region. Thread-safe. `sleep`, `clock`, `now` and `jitter` are arguments for tests."""
+    """The sharing endpoint of one region. Thread-safe. `sleep`, `clock`, `now` and `jitter` are arguments for tests.
+
+    `traffic` is shared by the clients of one run. Seconds: `deadline` of one request from its start to its last
+    byte, `listing_deadline` from `begin` on. `ca_file`: authorities to trust besides the usual ones.
+    """
 
     def __init__(
         self,
         endpoint: str,
         tokens: TokenSource,
         *,
+        traffic: Traffic | None = None,
         connect_timeout: float = 10.0,
         read_timeout: float = 30.0,
         deadline: float = 60.0,
-        max_connections: int = 4,
+        listing_deadline: float = 900.0,
+        max_connections: int = 32,
+        ca_file: Path | None = None,
         transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = time.sleep,
+        clock: Clock = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._endpoint = endpoint
         self._tokens = tokens
-        self._deadline = deadline
+        self._seconds, self._listing_seconds = deadline, listing_deadline
         self._sleep, self._clock, self._now, self._jitter = sleep, clock, now, jitter
-        self._sent: Counter[Listing] = Counter()
+        self._traffic = traffic or Traffic(sleep=sleep, clock=clock)
+        self._lane = Lane(max_connections, sleep=sleep, clock=clock)
+        self._progress: defaultdict[Listing, _Progress] = defaultdict(_Progress)
+        self._skew = 0.0
         self._lock = threading.Lock()
+        self._deadline = Deadline()
         self._http = httpx.Client(
-            transport=transport,
-            timeout=httpx.Timeout(read_timeout, connect=connect_timeout),
-            limits=httpx.Limits(max_connections=max_connections),
+            transport=transport or _sockets(max_connections, ca_file, DeadlineBackend(self._deadline, clock)),
+            # No time limit for a free connection: the lane lets nobody in who would have to wait for one.
+            timeout=httpx.Timeout(read_timeout, connect=connect_timeout, pool=None),
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "backup-shares"},
             follow_redirects=False,
             trust_env=False,
@@ -103,228 +173,240 @@ class ShareClient:
     def close(self) -> None:
         self._http.close()
 
-    def page(self, listing: Listing, offset: int, limit: int, *, descending: bool = False) -> Reply:
-        """One page of the listing, sorted by id; ascending unless told otherwise.
+    def begin(self, listing: Listing) -> None:
+        """Start the time that the listing has; also forget that its pages had to be small."""
+        with self._lock:
+            progress = self._progress[listing]
+            progress.deadline_at = self._clock() + self._listing_seconds
+            progress.largest_page = None
 
-        Raises TransientApiError (attempts used up), CredentialError, PermanentApiError, or MalformedResponseError
-        when the answer is not a list of shares or holds shares of other projects.
+    def page(
+        self,
+        listing: Listing,
+        offset: int,
+        limit: int,
+        *,
+        descending: bool = False,
+        filters: Filters | None = None,
+        sort_key: str = "id",
+    ) -> Reply:
+        """One page of the listing, sorted by id and ascending unless told otherwise; fewer rows after trouble.
+
+        What comes back need not match the filters: a service may ignore one (Filters.matches).
+        Raises TransientApiError (attempts used up, or the listing's time), CredentialError, PermanentApiError,
+        EndpointError, or MalformedResponseError when the answer is not a list of shares or holds those of others.
         """
-        direction = "desc" if descending else "asc"
-        query = {"sort_key": "id", "sort_dir": direction, "limit": str(limit), "offset": str(offset)}
-        requested_at = self._now()
-        answer = self._get(listing, "detail", query)
-        records = _shared_list(answer)
-        _check_ownership(listing, records)
-        body = blank_key_material(answer.body)
-        return Reply(Page(offset, limit, descending, body, requested_at, self._now(), answer.request_id), records)
+        query = {"sort_key": sort_key, "sort_dir": "desc" if descending else "asc", "offset": str(offset)}
+        return self._page(listing, {**query, **(filters or Filters()).query()}, limit, descending=descending)
 
-    def count(self, listing: Listing) -> int | None:
+    def linked_page(
+        self, listing: Listing, next_query: dict[str, str], *, descending: bool = False, filters: Filters | None = None
+    ) -> Reply:
+        """The page that `Reply.next_query` points to, asked at our own endpoint. Raises as `page`."""
+        query = {"sort_key": "id", "sort_dir": "desc" if descending else "asc"}
+        place = {name: value for name, value in next_query.items() if name in ("offset", "marker")}
+        query = {**query, **place, **(filters or Filters()).query()}
+        return self._page(listing, query, int(next_query["limit"]), descending=descending)
+
+    def count(self, listing: Listing, filters: Filters | None = None) -> int | None:
         """Shares in the listing by the count endpoint; None where the cloud has no such endpoint (404)."""
+        question = _Question(listing, "count", (filters or Filters()).query())
         try:
-            document = self._get(listing, "count", {}).document
+            answer, document, _ = self._get(question)
         except PermanentApiError as error:
             if error.status == 404:
                 return None
             raise
-        count = document.get("count") if isinstance(document, dict) else None
-        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_COUNT:
-            raise MalformedResponseError(f"the count of {listing} is not a whole number")
-        return count
+        return read_count(answer, document, listing)
 
     def requests_sent(self, listing: Listing) -> int:
         """Requests sent about this listing since the client was made, repeats included."""
-        return self._sent[listing]
+        return self._progress[listing].sent
 
-    def _get(self, listing: Listing, operation: str, query: dict[str, str]) -> "_Answer":
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TransientApiError),
-            stop=lambda state: state.attempt_number >= _attempts(state),
-            wait=self._pause,
-            sleep=self._sleep,
-            reraise=True,
-        )
-        # The token stays out of the arguments, so that no retry log can show it.
-        return retrying(self._send, listing, operation, query)
+    @property
+    def clock_skew(self) -> float:
+        """Seconds by which the service's clock is ahead of ours (negative: behind): the largest that was seen."""
+        return self._skew
 
-    def _pause(self, state: tenacity.RetryCallState) -> float:
-        error = _failure(state)
-        if error.retry_after is not None:
-            return min(error.retry_after, MAX_RETRY_AFTER)
-        return self._jitter() * min(30.0, 0.5 * 2.0 ** (state.attempt_number - 1))
+    def _page(self, listing: Listing, query: dict[str, str], limit: int, *, descending: bool) -> Reply:
+        known = self._progress[listing].largest_page
+        question = _Question(listing, "detail", query, min(limit, known) if known else limit)
+        answer, document, asked = self._get(question)
+        records = shared_list(answer, document, listing)
+        offset, size = int(query.get("offset", 0)), asked.limit or limit
+        body = blank_key_material(without_mark(answer.body))
+        page = Page(offset, size, descending, body, answer.requested_at, answer.received_at, answer.request_id)
+        return Reply(page, records, next_query(document, size))
 
-    def _send(self, listing: Listing, operation: str, query: dict[str, str]) -> "_Answer":
+    # --- one answer: attempts -----------------------------------------------------------------------------------
+
+    def _get(self, question: _Question) -> tuple[Answer, Any, _Question]:
+        """The answer, its JSON, and the question as it was asked in the end."""
+        trial = _Trial(question, question.limit, self._clock())
+        while True:
+            self._lane.check()
+            try:
+                answer, document = self._ask(trial.question)
+            except _PASSING as error:
+                self._prepare_repeat(trial, error)
+            except ApiError as error:
+                self._lane.failed(question.listing, question.operation, error)
+                raise
+            else:
+                self._lane.answered(question.operation)
+                return answer, document, trial.question
+
+    def _prepare_repeat(self, trial: _Trial, error: _Passing) -> None:
+        """Wait, and ask for less where that may help; raises the error when it is not to be repeated."""
+        trial.failures += 1
+        smaller = trial.question.halved() if _is_too_much(error, trial.failures) else None
+        is_allowed = smaller is not None or trial.failures < _attempts(error)
+        if not is_allowed or not self._traffic.may_repeat(trial.question.listing.project_id):
+            self._give_up(trial, error, is_spent=is_allowed)
+        if smaller:
+            trial.question = smaller
+            self._remember(smaller)
+        if isinstance(error, TransientApiError):
+            self._wait(trial, error)
+
+    def _wait(self, trial: _Trial, error: TransientApiError) -> None:
+        seconds = pause(error, trial.failures, self._jitter())
+        if self._clock() + seconds > self._progress[trial.question.listing].deadline_at:
+            raise self._overdue()
+        if error.status == 429:
+            self._lane.throttle(seconds)  # the rest is kept where requests are sent, by all of them
+        else:
+            self._sleep(seconds)
+
+    def _give_up(self, trial: _Trial, error: _Passing, *, is_spent: bool) -> NoReturn:
+        if isinstance(error, TransientApiError):
+            error.effort = trial.told(self._clock(), is_spent=is_spent)
+            self._lane.failed(trial.question.listing, trial.question.operation, error)
+        raise error
+
+    def _remember(self, question: _Question) -> None:
         with self._lock:
-            self._sent[listing] += 1
-        path = SHARING_PATH.format(project_id=listing.project_id, operation=operation)
-        if listing.direction is Direction.INCOMING:
-            query = {"share_to_me": "true", **query}
-        token = self._tokens.token(listing.project_id)
-        headers = {"X-Auth-Token": token}
-        try:
-            with self._http.stream("GET", self._endpoint + path, params=query, headers=headers) as response:
-                answer = _Answer(response.status_code, response.headers, self._read(response), token)
-        except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise _transport_error(error, self._endpoint) from None
+            progress = self._progress[question.listing]
+            known = progress.largest_page or question.limit
+            progress.largest_page = min(known or SMALLEST_PAGE, question.limit or SMALLEST_PAGE)
+
+    # --- one request --------------------------------------------------------------------------------------------
+
+    def _ask(self, question: _Question) -> tuple[Answer, Any]:
+        """One attempt: a request, and once more with another token where this one is refused and there is another."""
+        project_id = question.listing.project_id
+        token = SecretStr(self._tokens.token(project_id))
+        answer = self._exchange(question, token)
+        if answer.status == 401:
+            renewed = self._tokens.renewed(project_id, token.get_secret_value())
+            if renewed is not None:
+                answer = self._exchange(question, SecretStr(renewed))
         if answer.status != 200:
-            raise _api_error(answer, self._now())
-        answer.parse()
+            raise api_error(answer)
+        return answer, read_json(answer)
+
+    def _exchange(self, question: _Question, token: SecretStr) -> Answer:
+        listing = question.listing
+        with self._traffic.place(listing.project_id), self._lane.turn():
+            self._traffic.pace()
+            with self._lock:
+                progress = self._progress[listing]
+                if self._clock() >= progress.deadline_at:
+                    raise self._overdue()
+                progress.sent += 1
+            self._deadline.at = min(self._clock() + self._seconds, progress.deadline_at)
+            requested_at = self._now()
+            answer = failure = None
+            try:
+                with self._open(question, token) as response:
+                    body = _read(response, question)
+                    headers = dict(response.headers)
+                    answer = Answer(response.status_code, headers, body, token, requested_at, self._now())
+            except (httpx.RequestError, httpx.InvalidURL) as error:
+                failure = self._no_answer(error, progress.deadline_at)
+        # Raised out here: the library's error keeps the request with its token, and errors keep the error they hide.
+        if answer is None:
+            raise failure or TypeError("an exchange ends in an answer or a failure")
+        self._note_skew(answer.clock_skew)
         return answer
 
-    def _read(self, response: httpx.Response) -> bytes:
-        deadline = self._clock() + self._deadline
-        chunks: list[bytes] = []
-        size = 0
-        for chunk in response.iter_bytes():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise MalformedResponseError(f"the answer is larger than {MAX_BODY_BYTES} bytes: lower VBS_PAGE_SIZE")
-            # A read timeout alone never ends an answer that drips (httpx waits for each byte anew).
-            if self._clock() > deadline:
-                raise TransientApiError(f"the answer took longer than {self._deadline:g} s (VBS_REQUEST_DEADLINE)")
-        return b"".join(chunks)
+    @contextlib.contextmanager
+    def _open(self, question: _Question, token: SecretStr) -> Iterator[httpx.Response]:
+        path = SHARING_PATH.format(project_id=question.listing.project_id, operation=question.operation)
+        request = self._http.build_request("GET", self._endpoint + path, params=question.parameters)
+        request.headers = _QuietHeaders([*request.headers.raw, (b"X-Auth-Token", token.get_secret_value().encode())])
+        with contextlib.closing(self._http.send(request, stream=True)) as response:
+            yield response
 
+    def _note_skew(self, skew: float) -> None:
+        with self._lock:
+            self._skew = max(self._skew, skew, key=abs)
 
-class _Answer:
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, secret: str) -> None:
-        self.status, self.headers, self.body = status, headers, body
-        self._secret = secret.encode()
-        names = ("x-request-id", "x-openstack-request-id", "x-compute-request-id")
-        found = (headers[name] for name in names if name in headers)
-        self.request_id = printable(next(found, ""), 80)
-        self.document: Any = None
-
-    def quotable(self) -> bytes:
-        """The body for messages: a service that quotes the token in its answer must not bring it into one."""
-        return self.body.replace(self._secret, b"[token]")
-
-    def parse(self) -> None:
-        """Strict JSON in UTF-8; a byte order mark is tolerated. Raises TransientApiError for anything else."""
-        self.body = self.body.removeprefix(b"\xef\xbb\xbf")
-        self.document = _strict_json(self.body)
-        # Raised out here: the parser's own error keeps the whole body, and errors keep the error they hide.
-        if self.document is _NOT_JSON:
-            start = printable(self.quotable()[:80].decode("utf-8", "replace"), 80)
-            raise TransientApiError(f"the answer is not JSON, it begins with: {start}", status=200)
-
-
-_NOT_JSON = object()
-
-
-def _strict_json(body: bytes) -> Any:
-    """The parsed document, or _NOT_JSON."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        # orjson refuses a lone surrogate; one bad character must cost one record, not the page.
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return _NOT_JSON
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _shared_list(answer: _Answer) -> list[Any]:
-    document = answer.document
-    if not isinstance(document, dict):
-        raise MalformedResponseError("the answer is not a JSON object")
-    shared = document.get("shared")
-    if isinstance(shared, list):
-        return shared
-    if code_and_text := _service_error(_json_or_none(answer.quotable())):
-        raise PermanentApiError(f"200 with an error: {code_and_text[1]}", status=200, code=code_and_text[0])
-    found = "missing" if "shared" not in document else "null" if shared is None else f"a {type(shared).__name__}"
-    raise MalformedResponseError(f"`shared` is {found} where a list was expected; nothing is taken for empty")
-
-
-def _check_ownership(listing: Listing, records: list[Any]) -> None:
-    side = "from_project_id" if listing.direction is Direction.OUTGOING else "to_project_id"
-    for record in records:
-        owner = record.get(side) if isinstance(record, dict) else None
-        if isinstance(owner, str) and owner != listing.project_id:
-            raise MalformedResponseError(
-                f"asked for {listing}, the answer holds a share with {side} {printable(owner, 40)}: "
-                "the service ignores share_to_me, or the token lists other projects too"
+    def _no_answer(self, error: httpx.RequestError | httpx.InvalidURL, listing_deadline: float) -> ApiError:
+        if isinstance(error, httpx.TimeoutException) and self._clock() >= self._deadline.at:
+            if self._clock() >= listing_deadline:
+                return self._overdue()
+            return TransientApiError(
+                f"the answer took longer than {self._seconds:g} s",
+                advice="the service is slow: lower VBS_PAGE_SIZE, or raise VBS_REQUEST_DEADLINE",
+                is_overload=True,
             )
+        return connection_error(error, urlsplit(self._endpoint).netloc)
+
+    def _overdue(self) -> ApiError:
+        return ApiError(
+            f"the listing took longer than {self._listing_seconds:g} s",
+            advice="the service is slow or the listing long: raise VBS_LISTING_DEADLINE, or run at a quieter hour",
+        )
 
 
-def _attempts(state: tenacity.RetryCallState) -> int:
-    return _ATTEMPTS.get(_failure(state).status or 0, 3)
+def _attempts(error: _Passing) -> int:
+    return attempts(error) if isinstance(error, TransientApiError) else 1
 
 
-def _failure(state: tenacity.RetryCallState) -> TransientApiError:
-    error = state.outcome.exception() if state.outcome else None
-    if not isinstance(error, TransientApiError):
-        raise TypeError("only transient errors are repeated")
-    return error
+def _is_too_much(error: _Passing, failures: int) -> bool:
+    return isinstance(error, TooLargeError) or (error.is_overload and failures > 1)
 
 
-def _transport_error(error: httpx.RequestError | httpx.InvalidURL, endpoint: str) -> ApiError:
-    # The text of some httpx errors quotes what was sent; the type says enough.
-    host = urlsplit(endpoint).netloc
-    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.InvalidURL):
-        return PermanentApiError(f"the request to {host} could not be made: {kind}")
-    return TransientApiError(f"no answer from {host}: {kind}; check VBS_ENDPOINT and the network")
+def _read(response: httpx.Response, question: _Question) -> bytes:
+    cap = MAX_BODY_BYTES if response.status_code == 200 else MAX_ERROR_BYTES
+    chunks: list[bytes] = []
+    size = 0
+    for chunk in response.iter_bytes():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > cap:
+            break
+    if size > cap and response.status_code == 200:
+        asked = "" if question.limit is None else f" to limit {question.limit}"
+        raise TooLargeError(
+            f"the answer{asked} is larger than {MAX_BODY_BYTES} bytes: lower VBS_PAGE_SIZE; if it is at its smallest, "
+            "ask the operator of the service what it sends"
+        )
+    return b"".join(chunks)
 
 
-def _api_error(answer: _Answer, now: datetime) -> ApiError:
-    status = answer.status
-    code, text = _service_error(_json_or_none(answer.quotable())) or ("", "")
-    parts = [f"HTTP {status}", code, text]
-    if answer.request_id:
-        parts.append(f"request {answer.request_id}")
-    if 300 <= status < 400:
-        parts.append(f"a redirect to {_host_of(answer.headers.get('location', ''))} was not followed")
-    parts.append(_ADVICE.get(status, ""))
-    message = "; ".join(part for part in parts if part)
-    if status in _TRANSIENT:
-        pause = _retry_after(answer.headers.get("retry-after"), now)
-        return TransientApiError(message, status=status, code=code, retry_after=pause)
-    kind = CredentialError if status == 401 else PermanentApiError
-    return kind(message, status=status, code=code)
+class _QuietHeaders(httpx.Headers):
+    """Headers that show themselves nowhere: the library's own would print the token."""
+
+    def __repr__(self) -> str:
+        return "Headers(...)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return httpx.Headers, ([(name, value) for name, value in self.raw if name.lower() != b"x-auth-token"],)
 
 
-def _host_of(location: str) -> str:
-    try:
-        return printable(urlsplit(location).netloc, 80) or "nowhere"
-    except ValueError:
-        return "an unreadable address"
-
-
-def _json_or_none(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _service_error(document: Any) -> tuple[str, str] | None:
-    """Code and text of an error body in any of the platform's shapes, printable; None if it is none of them."""
-    if not isinstance(document, dict):
-        return None
-    wrapped = [value for value in document.values() if isinstance(value, dict) and "message" in value]
-    body = wrapped[0] if wrapped else document
-    code = next((body[key] for key in ("code", "error_code", "errorCode") if key in body), None)
-    text = next((body[key] for key in ("message", "error_msg", "errorMsg") if key in body), None)
-    if code is None and text is None:
-        return None
-    # Anything but text and numbers is left out: what is nested deep enough cannot even be written as text.
-    code, text = (str(value) if isinstance(value, str | int | float) else "" for value in (code, text))
-    return printable(code, 60), printable(text)
-
-
-def _retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds to wait: ASCII digits or an HTTP date; anything else counts as absent."""
-    if value is None:
-        return None
-    if re.fullmatch(r"[0-9]{1,20}", value):
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-    except (ValueError, TypeError, OverflowError):
-        return None
+def _sockets(max_connections: int, ca_file: Path | None, backend: DeadlineBackend) -> httpx.HTTPTransport:
+    context = httpx.create_ssl_context(trust_env=False)
+    if ca_file is not None:
+        trust(context, ca_file)
+    transport = httpx.HTTPTransport(verify=context, trust_env=False)
+    # httpx has no argument for the backend of its pool (a test of the deadline notices if this is no longer it).
+    transport._pool = httpcore.ConnectionPool(
+        ssl_context=context,
+        max_connections=max_connections,
+        max_keepalive_connections=max_connections,
+        keepalive_expiry=5.0,
+        network_backend=backend,
+    )
+    return transport

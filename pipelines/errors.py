@@ -5,8 +5,10 @@
     |-- ApiError                 the service answered with something else than a page; the listing fails
     |   |-- TransientApiError    worth another attempt: the only kind the client retries
     |   |-- CredentialError      401: the token is refused; get a new one
-    |   `-- PermanentApiError    asking again gives the same answer: rights, endpoint, parameters
+    |   `-- PermanentApiError    asking again gives the same answer: rights, project, parameters
+    |       `-- EndpointError    every listing of this endpoint would get it: ask it nothing more, change a setting
     |-- MalformedResponseError   200, but not a page of shares; nothing is taken for empty
+    |   `-- TooLargeError        more than may be read at once: ask for a smaller page
     |-- LandingError             a landing file is missing, damaged or not ours; other files go on
     `-- WarehouseError           the warehouse refused; the landed pages are kept for the next sync
         |-- WarehouseBusyError   another writer holds it; wait or stop that one
@@ -14,11 +16,12 @@
         `-- StaleDifferenceError what differs was read against another state: read the observation whole
 
 Every message is safe to print: it holds no secret, and text from the API went through `printable`.
-Not here: what is retried and how often (client.py), exit codes (cli.py).
+Not here: what is retried and how often (traffic.py), exit codes (cli.py).
 """
 
 import re
 import unicodedata
+from typing import Any
 
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Control, format (bidirectional marks among them), lone surrogates, line and paragraph separators."""
@@ -43,22 +46,40 @@ class ConfigurationError(BackupSharesError):
 
 
 class ApiError(BackupSharesError):
-    """The service refused or failed. `status` is the HTTP status (None: no answer), `code` the service's own."""
+    """The service refused or failed.
 
-    def __init__(self, message: str, *, status: int | None = None, code: str = "") -> None:
+    `status` is the HTTP status (None: no answer), `code` the service's own. `advice` is what to do; it ends the text.
+    `effort` is what was tried to no avail. `shared_cause` names a cause that lies with the endpoint rather than the
+    listing: when several listings in a row meet the same one, the others will.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: str = "", advice: str = "", shared_cause: str = ""
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.advice = advice
+        self.shared_cause = shared_cause
+        self.effort = ""
+
+    def __str__(self) -> str:
+        return "; ".join(part for part in (*self.args, self.effort, self.advice) if part)
 
 
 class TransientApiError(ApiError):
-    """May succeed when repeated. `retry_after` is the pause in seconds that the service asked for, if any."""
+    """May succeed when repeated.
+
+    `retry_after` is the pause in seconds that the service asked for, if any. `is_overload`: a smaller page is less
+    work for the service and may succeed where this one did not.
+    """
 
     def __init__(
-        self, message: str, *, status: int | None = None, code: str = "", retry_after: float | None = None
+        self, message: str, *, retry_after: float | None = None, is_overload: bool = False, **details: Any
     ) -> None:
-        super().__init__(message, status=status, code=code)
+        super().__init__(message, **details)
         self.retry_after = retry_after
+        self.is_overload = is_overload
 
 
 class CredentialError(ApiError):
@@ -69,8 +90,16 @@ class PermanentApiError(ApiError):
     """The same request would fail the same way."""
 
 
+class EndpointError(PermanentApiError):
+    """Every request to this endpoint would fail the same way: a setting or the service must change first."""
+
+
 class MalformedResponseError(BackupSharesError):
     """The service said 200, and the body is not what the contract says."""
+
+
+class TooLargeError(MalformedResponseError):
+    """The answer is larger than what is read at once."""
 
 
 class LandingError(BackupSharesError):

@@ -52,6 +52,17 @@ class Settings(BaseSettings):
         int, Field(ge=20, le=1000, description="Shares asked for per request (`limit`, 20 to 1000).")
     ] = 1000
     vbs_concurrency: Annotated[int, Field(ge=1, le=64, description="Listings observed side by side.")] = 4
+    vbs_project_concurrency: Annotated[
+        int, Field(ge=1, le=64, description="Requests in flight per project, its listings and pages taken together.")
+    ] = 8
+    vbs_requests_per_second: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=10_000,
+            description="Requests sent per second by a whole run, as an average over some seconds. 0: no limit.",
+        ),
+    ] = 20.0
     vbs_connect_timeout: Annotated[float, Field(gt=0, le=600, description="Seconds to wait for a connection.")] = 10.0
     vbs_read_timeout: Annotated[
         float, Field(gt=0, le=600, description="Seconds to wait for the next bytes of an answer.")
@@ -59,6 +70,13 @@ class Settings(BaseSettings):
     vbs_request_deadline: Annotated[
         float, Field(gt=0, le=3600, description="Seconds that one answer may take in all, however it drips.")
     ] = 60.0
+    vbs_listing_deadline: Annotated[
+        float, Field(gt=0, le=86_400, description="Seconds that one listing may take in all; then it fails.")
+    ] = 900.0
+    vbs_ca_file: Annotated[
+        Path | None,
+        Field(description="File of PEM certificates of authorities to trust besides the well-known ones."),
+    ] = None
     data_dir: Annotated[Path, Field(description="Folder for everything that the pipeline writes.")] = Path("data")
     landing_dir: Annotated[
         Path | None, Field(description="Folder of the raw pages. Unset: `landing` in `DATA_DIR`.")

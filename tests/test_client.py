@@ -26,14 +26,17 @@ from pipelines.errors import (
     ApiError,
     BackupSharesError,
     CredentialError,
+    EndpointError,
     MalformedResponseError,
     PermanentApiError,
+    TooLargeError,
     TransientApiError,
 )
 from pipelines.observation import Direction, Listing
 from pipelines.simulator.records import KEY_MATERIAL_MARK
 from pipelines.simulator.service import DEMO_TOKEN, Service
 from pipelines.simulator.world import World
+from pipelines.traffic import Traffic
 from tests.fakes import transport
 
 TOKEN = "gAAAAABcanaryToken_-"
@@ -73,14 +76,20 @@ class Wire:
 
 
 class Bench:
-    """Clients with a fake sleep and a fixed clock; `pauses` are the seconds they would have slept."""
+    """Clients on a clock that only their sleep moves; `pauses` are the seconds they slept."""
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
         self.opened: list[ShareClient] = []
+        self.time = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.time += seconds
 
     def client(self, carrier: httpx.BaseTransport | None, endpoint: str = ENDPOINT, **changes) -> ShareClient:
-        arguments = {"sleep": self.pauses.append, "now": lambda: NOW, "jitter": lambda: 1.0, **changes}
+        fakes = {"sleep": self.sleep, "clock": lambda: self.time, "now": lambda: NOW, "jitter": lambda: 1.0}
+        arguments = {**fakes, **changes}
         client = ShareClient(endpoint, StaticToken(TOKEN), transport=carrier, **arguments)
         self.opened.append(client)
         return client
@@ -179,6 +188,9 @@ def test_the_token_is_asked_for_the_project_with_every_attempt(bench):
             self.asked += (project_id,)
             return f"token-{len(self.asked)}"
 
+        def renewed(self, project_id: str, refused: str) -> str | None:
+            raise AssertionError("no token was refused")
+
     wire, tokens = Wire((503, b""), (200, GOOD)), Renewing()
     client = ShareClient(
         ENDPOINT, tokens, transport=httpx.MockTransport(wire), sleep=bench.pauses.append, jitter=lambda: 0.0
@@ -218,6 +230,8 @@ def test_an_empty_page_is_a_page(bench):
 
 TRANSIENT = {408: 3, 409: 2, 429: 5, 500: 3, 502: 3, 503: 3, 504: 3}
 """Attempts by status; all others are asked once."""
+SAME_FOR_ALL = {405, 406, 407, 501}
+"""What no listing of the endpoint will escape."""
 
 
 @pytest.mark.parametrize(("status", "attempts"), TRANSIENT.items())
@@ -252,7 +266,7 @@ def test_every_other_status_is_final(bench):
     for status in others:
         wire, client = bench.scripted((status, GOOD if status < 400 else b""))
         error = failure(client)
-        assert type(error) is PermanentApiError, status
+        assert type(error) is (EndpointError if status in SAME_FOR_ALL else PermanentApiError), status
         assert (error.status, len(wire.requests)) == (status, 1)
         assert f"HTTP {status}" in str(error)
     assert bench.pauses == []
@@ -280,13 +294,15 @@ def test_without_a_response_the_error_has_no_status(bench):
     error = failure(client)
     assert type(error) is TransientApiError
     assert error.status is None
-    assert str(error) == "no answer from vbs.example.com: connect timeout; check VBS_ENDPOINT and the network"
+    assert str(error) == (
+        "no answer from vbs.example.com: connect timeout; 3 attempts in 2 s; check VBS_ENDPOINT and the network"
+    )
     assert len(wire.requests) == 3
 
 
 def test_an_endpoint_that_is_no_address_is_final(bench):
     wire, client = bench.scripted((200, GOOD), endpoint="https://1.2.3.999")
-    assert type(failure(client)) is PermanentApiError
+    assert type(failure(client)) is EndpointError
     assert wire.requests == []
 
 
@@ -297,7 +313,7 @@ def test_an_endpoint_that_is_no_address_is_final(bench):
 def test_the_pause_doubles_and_is_drawn_from_its_whole_length(jitter, expected, bench):
     _, client = bench.scripted((429, b""), jitter=lambda: jitter)
     failure(client)
-    assert bench.pauses == expected
+    assert bench.pauses == [pause for pause in expected if pause]
 
 
 @pytest.mark.parametrize("status", [409, 429, 503])
@@ -321,7 +337,7 @@ def test_the_pause_doubles_and_is_drawn_from_its_whole_length(jitter, expected, 
 def test_the_pause_that_the_service_asks_for_is_kept_up_to_two_minutes(status, value, pause, bench):
     _, client = bench.scripted((status, b"", {"Retry-After": value}), (200, GOOD))
     client.page(OUT, 0, 10)
-    assert bench.pauses == [pause]
+    assert bench.time == pause
 
 
 @pytest.mark.parametrize(
@@ -750,7 +766,7 @@ def test_an_answer_larger_than_allowed_is_given_up_without_reading_it_all(bench,
     answer = dripping(*[b" " * 100] * 1000, before_each=lambda: read.append(100))
     wire, client = bench.scripted((200, answer))
     error = failure(client)
-    assert type(error) is MalformedResponseError
+    assert type(error) is TooLargeError
     assert "lower VBS_PAGE_SIZE" in str(error)
     assert sum(read) == 1100
     assert len(wire.requests) == 1
@@ -761,7 +777,7 @@ def test_a_small_answer_that_unpacks_to_a_large_one_is_given_up(bench, monkeypat
     packed = gzip.compress(b" " * 4 * 2**20)
     assert len(packed) < 10_000
     _, client = bench.scripted((200, dripping(packed), {"Content-Encoding": "gzip"}))
-    assert type(failure(client)) is MalformedResponseError
+    assert type(failure(client)) is TooLargeError
 
 
 def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(bench):
@@ -771,35 +787,6 @@ def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(bench):
     wire, client = bench.scripted(answer(), answer(), answer())
     assert type(failure(client)) is TransientApiError
     assert len(wire.requests) == 3
-
-
-def test_an_answer_that_drips_is_stopped_by_the_deadline(bench):
-    clock = [0.0]
-    asked: list[int] = []
-
-    def tick() -> None:
-        clock[0] += 1.0
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        asked.append(len(asked))
-        return httpx.Response(200, content=dripping(*[b" "] * 1000, before_each=tick))
-
-    error = failure(bench.client(httpx.MockTransport(handle), clock=lambda: clock[0], deadline=60.0))
-    assert type(error) is TransientApiError
-    assert "60 s" in str(error)
-    assert "VBS_REQUEST_DEADLINE" in str(error)
-    assert (len(asked), clock[0]) == (3, 3 * 61.0)
-
-
-def test_an_answer_within_the_deadline_may_drip(bench):
-    clock = [0.0]
-
-    def tick() -> None:
-        clock[0] += 0.1
-
-    pieces = [GOOD[at : at + 1] for at in range(len(GOOD))]
-    _, client = bench.scripted((200, dripping(*pieces, before_each=tick)), clock=lambda: clock[0], deadline=60.0)
-    assert client.page(OUT, 0, 10).records == [share()]
 
 
 # Faults of the transport, on real sockets
@@ -872,7 +859,7 @@ def test_the_request_on_the_wire_is_what_was_meant(bench):
         bench.client(None, server.url).page(OUT, 0, 10)
     head, *headers = server.received[0].decode().split("\r\n")
     path = f"/v2/{OWN}/os-vendor-backup-sharing/detail"
-    assert head == f"GET {path}?sort_key=id&sort_dir=asc&limit=10&offset=0 HTTP/1.1"
+    assert head == f"GET {path}?limit=10&sort_key=id&sort_dir=asc&offset=0 HTTP/1.1"
     assert f"X-Auth-Token: {TOKEN}" in headers
     assert "Accept-Encoding: identity" in headers
 
@@ -883,7 +870,9 @@ def test_nobody_listening_is_a_passing_trouble(bench):
     client = bench.client(None, url)
     error = failure(client)
     assert type(error) is TransientApiError
-    assert str(error) == f"no answer from {url[7:]}: connect error; check VBS_ENDPOINT and the network"
+    assert str(error) == (
+        f"no answer from {url[7:]}: connection refused; 3 attempts in 2 s; check VBS_ENDPOINT and the network"
+    )
     assert client.requests_sent(OUT) == 3
 
 
@@ -932,7 +921,7 @@ def test_a_connection_reset_at_any_byte_of_the_answer_is_survived(bench):
     whole = http_reply(GOOD)
     scripts = [script for end in range(len(whole)) for script in (reset_after(whole[:end]), whole)]
     with RawServer(*scripts) as server:
-        client = bench.client(None, server.url)
+        client = bench.client(None, server.url, traffic=Traffic(retry_floor=10_000))
         for _ in range(len(whole)):
             assert client.page(OUT, 0, 10).records == [share()]
     assert len(server.received) == 2 * len(whole)
@@ -947,9 +936,8 @@ def test_debug_logs_of_the_libraries_do_not_show_the_token(script, bench, caplog
     with RawServer(script) as server, contextlib.suppress(ApiError):
         bench.client(None, server.url).page(OUT, 0, 10)
     assert TOKEN.encode() in server.received[0]
-    assert {record.name.split(".")[0] for record in caplog.records} >= {"httpcore"}
-    for record in caplog.records:
-        assert TOKEN not in f"{record.getMessage()} {record.args!r} {vars(record)!r}"
+    assert [record for record in caplog.records if record.name.startswith(("httpx", "httpcore"))] == []
+    assert TOKEN not in repr([vars(record) for record in caplog.records])
 
 
 def test_the_client_does_not_show_the_token(bench):

@@ -145,7 +145,7 @@ def test_an_unreachable_service_publishes_nothing_and_says_so(settings: Settings
 
     assert not outcome.succeeded
     assert "4 of 4 listings are not proven" in outcome.failures[0]
-    assert "no answer from 127.0.0.1:9: connect error; check VBS_ENDPOINT" in outcome.failures[0]
+    assert "no answer from 127.0.0.1:9: connection refused; " in outcome.failures[0]
     assert ask(dead, "SELECT count(*) AS n FROM backup_share_history") == [{"n": 0}]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines.auth import token_source
 from pipelines.client import ShareClient, Transport
+from pipelines.clouds import open_clouds
 from pipelines.errors import BackupSharesError
 from pipelines.observation import Listing, listings
 from pipelines.publish import reading, writing
@@ -38,21 +38,8 @@ class ClientResource:
 
     @contextmanager
     def open(self) -> Iterator[ShareClient]:
-        settings = self.load_settings()
-        client = ShareClient(
-            settings.endpoint(),
-            token_source(settings),
-            connect_timeout=settings.vbs_connect_timeout,
-            read_timeout=settings.vbs_read_timeout,
-            deadline=settings.vbs_request_deadline,
-            max_connections=settings.vbs_concurrency,
-            transport=self.transport,
-            now=self.now,
-        )
-        try:
-            yield client
-        finally:
-            client.close()
+        with open_clouds(self.load_settings(), transport=self.transport, now=self.now) as clouds:
+            yield clouds[0].client
 
 
 @dataclass(frozen=True)
