@@ -9,6 +9,7 @@ Two facts carry the proof.
    vanished and pulled it forward): step back and ask again.
 2. A page in descending order begins at the top of the list: it shows everything from its last row upwards. When it
    reaches down to the edge, nothing can be missing, however short the pages were cut. A short page is never the end.
+   This is how a walk ends: with the last stretch, as far as the count tells it, read from the top.
 
 Neither fact needs the offset to mean anything, the page size to be constant, or the list to stand still. What they need
 is an order: by share id, or by backup id (the API does not say which `id` it sorts by), where the shares of one backup
@@ -27,17 +28,17 @@ Not here: requests and their failures (client.py), threads and what is done with
 """
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import NamedTuple, Protocol
 
 from pipelines.observation import ProofStatus
 
 END_ROWS = 20
-"""Rows asked from the top of the list: more than the ten recipients that one backup can have (api-facts 1.6)."""
+"""Rows asked from the top of the list beyond those to come: more than the ten recipients of one backup (api-facts 1.6)."""
 MAX_STALLS = 4
 """Pages in a row that show nothing new although more is known to be there."""
 FLAWED_PASSES = 4
@@ -307,10 +308,11 @@ class _Pass:
         self.see(rows, offset, self.service.limit)
         return rows
 
-    def top(self) -> Sequence[Row]:
-        """The last rows of the list, in descending order. Whatever the answer is, it was alive."""
-        rows = self.service.fetch(0, min(END_ROWS, self.service.limit), descending=True)
-        self.note(rows)
+    def top(self, to_come: int = 0) -> Sequence[Row]:
+        """The last rows of the list, in descending order, so many more than the end takes."""
+        rows = self.service.fetch(0, min(END_ROWS + to_come, self.service.limit), descending=True)
+        last = (self.expected or 0) - 1
+        self.note(rows, (last - at for at in range(len(rows))))
         return rows
 
     def spend_a_page(self) -> None:
@@ -325,13 +327,13 @@ class _Pass:
             )
         self.pages += 1
 
-    def note(self, rows: Sequence[Row]) -> None:
+    def note(self, rows: Sequence[Row], places: Iterable[int]) -> None:
         self.ids |= {row.share_id for row in rows if row.share_id is not None}
+        self.unreadable_at |= {at for at, row in zip(places, rows, strict=False) if row.share_id is None}
 
     def see(self, rows: Sequence[Row], offset: int, limit: int) -> None:
         """Take note of an ascending page, and give up the orders that it contradicts."""
-        self.note(rows)
-        self.unreadable_at |= {offset + at for at, row in enumerate(rows) if row.share_id is None}
+        self.note(rows, count(offset))
         self.largest = max(self.largest, len(rows))
         if len(rows) > limit:
             raise _HopelessError(
@@ -359,15 +361,26 @@ class _Pass:
         self.offset = max(0, self.offset - self.step)
 
     def may_be_the_end(self, rows: Sequence[Row]) -> bool:
-        if len(rows) < self.largest or (self.expected is not None and len(self.ids) >= self.expected):
-            return True
-        return self.expected is None and self.pages == 1 and len(rows) < self.service.limit
+        """Whether to ask for the top of the list: after a short page, or when it can show all that is to come."""
+        if self.expected is None:
+            return len(rows) < (self.largest if self.pages > 1 else self.service.limit)
+        return len(rows) < self.largest or self.expected - len(self.ids) <= self.reach(rows)
+
+    def reach(self, rows: Sequence[Row]) -> int:
+        """Rows that a page from the top can show beyond those that it must share with this page."""
+        return max(0, self.largest - self.overlap_rows(rows))
+
+    def overlap_rows(self, rows: Sequence[Row]) -> int:
+        return max(order.overlap_rows(_readable(rows)) for order in self.edges)
 
     def offsets_to_come(self, rows: Sequence[Row]) -> range:
-        """Where pages of this size should begin to reach the end with as few as can be; rows to spare overlap."""
-        size, to_come = len(rows), (self.expected or 0) - self.offset
-        overlap = max(order.overlap_rows(rows) for order in self.edges)
-        pages = -((overlap - to_come) // (size - overlap)) if size > overlap else 0
+        """Where pages of this size should begin to reach the end, as few as can be; the rows to spare overlap.
+
+        None where pages would mostly repeat their neighbours. The last stretch is left to the top.
+        """
+        size, overlap = len(rows), self.overlap_rows(rows)
+        to_come = (self.expected or 0) - self.offset - self.reach(rows)
+        pages = -((overlap - to_come) // (size - overlap)) if 2 * overlap <= size else 0
         if pages < 2:
             return range(0)
         spare = (pages * size - to_come) // (pages - 1)
@@ -443,7 +456,8 @@ def _read_to_the_top(seen: _Pass) -> None:
 
 
 def _is_at_the_top(seen: _Pass, rows: Sequence[Row]) -> bool:
-    top = seen.top()
+    to_come = (seen.expected or 0) - len(seen.ids)
+    top = seen.top(to_come if 0 < to_come <= seen.reach(rows) else 0)
     return seen.is_closed_by(top) or _is_whole(seen, rows, top)
 
 
@@ -457,7 +471,7 @@ def _is_whole(seen: _Pass, rows: Sequence[Row], top: Sequence[Row]) -> bool:
     if seen.expected == len(seen.ids):
         return True
     rest = seen.service.fetch(len(rows), seen.service.limit)
-    seen.note(rest)
+    seen.note(rest, count(len(rows)))
     return not rest
 
 
@@ -496,7 +510,7 @@ def _read_by_links(seen: _Pass) -> None:
         seen.by_links = True
         known = len(seen.ids)
         seen.spend_a_page()
-        seen.note(rows)
+        seen.note(rows, count(seen.pages * seen.service.limit))
         idle = 0 if len(seen.ids) > known else idle + 1
         if idle == MAX_STALLS:
             raise _FlawError(
