@@ -38,7 +38,7 @@ from typing import NamedTuple, Protocol
 from pipelines.observation import ProofStatus
 
 END_ROWS = 20
-"""Rows asked from the top of the list beyond those to come: more than the ten recipients of one backup (api-facts 1.6)."""
+"""Rows asked from the top of the list beyond those to come; a backup has ten recipients at most (api-facts 1.6)."""
 MAX_STALLS = 4
 """Pages in a row that show nothing new although more is known to be there."""
 FLAWED_PASSES = 4
@@ -452,7 +452,8 @@ def _read_to_the_top(seen: _Pass) -> None:
                     "too short; raise VBS_PAGE_SIZE, and if it stays so report it to the provider"
                 )
             seen.offset = at + min(order.overlap(rows) for order in seen.edges)
-            ahead.plan(rows)
+            if moved:
+                ahead.plan(rows)
 
 
 def _is_at_the_top(seen: _Pass, rows: Sequence[Row]) -> bool:

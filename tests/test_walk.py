@@ -7,7 +7,8 @@ during the whole walk and is missing from `ids` of a proven one. Not here: HTTP,
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -280,6 +281,203 @@ def test_ties_redrawn_on_each_request_lose_rows_for_the_naive_loop_though_nothin
     assert (seen.status, seen.may_close, seen.ids) == (ProofStatus.COVERED, True, listing.always_alive)
 
 
+# --- pages side by side ----------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """Notes what is asked for; `taken` pages of a plan, in which places they begin, and whether it was closed."""
+
+    def __init__(self, listing: ModelListing) -> None:
+        self.listing = listing
+        self.single: list[int] = []
+        self.planned: list[int] = []
+        self.limits: set[int] = set()
+        self.taken = self.closed = 0
+
+    def fetch(self, offset: int, limit: int, *, descending: bool = False) -> Sequence[Row]:
+        self.single += [] if descending else [offset]
+        return self.listing.fetch(offset, limit, descending=descending)
+
+    def fetch_many(self, offsets: Sequence[int], limit: int) -> Iterator[Sequence[Row]]:
+        self.planned += offsets
+        self.limits.add(limit)
+        try:
+            for page in self.listing.fetch_many(offsets, limit):
+                self.taken += 1
+                yield page
+        finally:
+            self.closed += 1
+
+    def walk(self, limit: int) -> Walk:
+        return walk(self.fetch, self.listing.count, limit=limit, fetch_many=self.fetch_many)
+
+
+def test_a_long_quiet_listing_is_read_side_by_side_after_its_first_page() -> None:
+    recorder = Recorder(ModelListing(95))
+    seen = recorder.walk(limit=10)
+    assert (seen.status, seen.may_close, seen.ids) == (ProofStatus.COVERED, True, recorder.listing.always_alive)
+    assert recorder.single == [0]
+    # Ten pages of ten overlap by a row at least; the last stretch is the top of the list. Count, page, top, count: 4.
+    assert recorder.planned == [9, 18, 27, 36, 45, 54, 63, 72, 81]
+    assert (recorder.taken, recorder.closed, recorder.listing.requests) == (9, 1, 4 + 9)
+
+
+def test_a_listing_of_a_few_pages_is_not_worth_a_plan() -> None:
+    for size in (0, 1, 10, 20, 28):
+        recorder = Recorder(ModelListing(size))
+        assert recorder.walk(limit=10).ids == recorder.listing.always_alive
+        assert recorder.planned == []
+
+
+def test_without_a_count_nothing_is_planned() -> None:
+    recorder = Recorder(HasNoCount(300))
+    assert recorder.walk(limit=10).ids == recorder.listing.always_alive
+    assert recorder.planned == []
+
+
+def test_a_service_that_clamps_is_read_side_by_side_once_its_page_size_is_known() -> None:
+    recorder = Recorder(ModelListing(400, clamp=25))
+    assert recorder.walk(limit=1000).ids == recorder.listing.always_alive
+    assert recorder.single == [0, 24]
+    assert recorder.limits == {25}
+
+
+def test_pages_of_an_order_by_backup_overlap_by_more_than_the_shares_of_a_backup() -> None:
+    recorder = Recorder(ModelListing(1000, by_backup=True, shares_per_backup=7))
+    assert recorder.walk(limit=50).ids == recorder.listing.always_alive
+    assert recorder.single == [0]
+    assert max(after - before for before, after in pairwise(recorder.planned)) <= 50 - 8
+
+
+@pytest.mark.parametrize("deleted", [1, 30])
+def test_a_hole_is_filled_and_the_pages_behind_it_are_used(deleted: int) -> None:
+    # The rows vanish after three of the pages: the others begin too late, by as many rows.
+    for first in range(2, 5):
+        listing = ModelListing(1000, [Change(first, False, 0)] * deleted)
+        recorder = Recorder(listing)
+        seen = recorder.walk(limit=50)
+        check_honest(seen, listing, first)
+        # Another pass finds the listing quiet; the first one needs few requests for the hole.
+        assert listing.requests <= 2 * (1000 // 49 + 1 + 3) + 4
+
+
+def test_a_plan_is_given_up_where_pages_show_nothing_new() -> None:
+    recorder = Recorder(IgnoresOffset(1000))
+    recorder.walk(limit=10)
+    assert (recorder.closed, recorder.taken) == (2, 2 * 4)
+    assert recorder.listing.requests <= 2 * (2 + 12 + 8) + 3
+
+
+def test_no_page_that_was_asked_for_ahead_outlives_its_pass() -> None:
+    """The certificate needs to know which pages came before a count."""
+    listing = ModelListing(300, [Change(12, False, 250)] * 100)
+    recorder = Recorder(listing)
+    open_plans = []
+
+    def count() -> int | None:
+        open_plans.append(len(recorder.planned) > 0 and recorder.closed == 0)
+        return listing.count()
+
+    seen = walk(recorder.fetch, count, limit=20, fetch_many=recorder.fetch_many)
+    check_honest(seen, listing, "the listing shrinks")
+    assert recorder.taken < len(recorder.planned)
+    assert not any(open_plans)
+
+
+def test_an_error_of_a_page_ahead_passes_through_and_closes_the_plan() -> None:
+    class Breaks(ModelListing):
+        def tick(self) -> None:
+            if self.requests == 6:
+                raise BrokenError
+            super().tick()
+
+    recorder = Recorder(Breaks(300))
+    with pytest.raises(BrokenError):
+        recorder.walk(limit=20)
+    assert recorder.closed == 1
+
+
+def test_a_planned_page_longer_than_asked_is_named() -> None:
+    class SendsTooManyLater(ModelListing):
+        def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
+            return rows[offset : offset + limit + (3 if offset else 0)]
+
+    seen = Recorder(SendsTooManyLater(300)).walk(limit=20)
+    assert seen.status is ProofStatus.INCOMPLETE
+    assert seen.reason.startswith("a page of 23 shares came where 20 were asked for")
+
+
+# --- links to the next page ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [LinksOnly, LinksWithoutOrder])
+@pytest.mark.parametrize("size", [30, 100, 105])
+def test_links_of_a_service_that_ignores_offset_are_followed_and_the_count_proves(
+    kind: type[LinksOnly], size: int
+) -> None:
+    listing = kind(size)
+    seen = walk(listing.fetch, listing.count, limit=10, follow=listing.follow)
+    assert (seen.status, seen.may_close, seen.reason) == (ProofStatus.EXACT, True, "")
+    assert (seen.ids, seen.pass_count) == (listing.always_alive, 2)
+
+
+def test_the_second_pass_follows_the_links_at_once() -> None:
+    listing = LinksOnly(100)
+    walk(listing.fetch, listing.count, limit=10, follow=listing.follow)
+    # Three counts and twice eleven pages; what is left found out that offset is ignored.
+    assert listing.requests <= 3 + 2 * 11 + 10
+
+
+@pytest.mark.parametrize("kind", [LinksOnly, LinksWithoutOrder])
+@pytest.mark.parametrize("rate", [0.1, 1])
+def test_what_is_proven_of_pages_that_came_by_links_is_the_state_at_an_instant(
+    kind: type[ModelListing], rate: float
+) -> None:
+    proven = 0
+    for seed in range(60):
+        listing, seen, context = misbehave(kind, rate, seed)
+        check_honest(seen, listing, context)
+        proven += is_proven(seen)
+    assert proven
+
+
+def test_links_without_a_count_prove_nothing() -> None:
+    listing = LinksOnly(100)
+    seen = walk(listing.fetch, lambda: None, limit=10, follow=listing.follow)
+    assert (seen.status, seen.may_close, seen.pass_count) == (ProofStatus.INCOMPLETE, False, 2)
+    assert "by links, as the service ignores offset" in seen.reason
+
+
+def test_links_in_circles_are_named_and_end() -> None:
+    listing = LinksInCircles(100)
+    seen = walk(listing.fetch, lambda: None, limit=10, follow=listing.follow, max_passes=1)
+    assert seen.status is ProofStatus.INCOMPLETE
+    assert "in circles" in seen.reason
+    assert listing.requests <= 40
+
+
+def test_endless_links_end_with_the_page_budget() -> None:
+    served = iter(range(10**9))
+
+    def made_up() -> list[Row]:
+        return [Row(f"share {next(served)}", "backup") for _ in range(10)]
+
+    listing = IgnoresOffset(100)
+    seen = walk(listing.fetch, listing.count, limit=10, follow=made_up)
+    assert (seen.status, seen.pass_count) == (ProofStatus.INCOMPLETE, 1)
+    assert "did not end within" in seen.reason
+    assert next(served) <= 10 * (3 * (100 // 9) + 60)
+
+
+def test_links_are_not_asked_for_where_offset_works() -> None:
+    def must_not_be_asked() -> None:
+        raise AssertionError("the offsets lead to the end")
+
+    listing = ModelListing(300)
+    seen = walk(listing.fetch, listing.count, limit=20, follow=must_not_be_asked)
+    assert (seen.status, seen.ids) == (ProofStatus.COVERED, listing.always_alive)
+
+
 # --- services that misbehave ---------------------------------------------------------------------------------------
 
 SEEDS = range(20)
@@ -431,12 +629,30 @@ def test_a_row_without_readable_id_forbids_closing_but_not_publishing(place: int
     assert "without readable id" in seen.reason
 
 
-@pytest.mark.parametrize("place", [0, 19, 20, 39])
+@pytest.mark.parametrize("place", [0, 19, 20, 30, 39])
 def test_a_row_without_readable_id_at_the_edge_of_a_page_does_not_stop_the_walk(place: int) -> None:
     rows = [Row(f"share {n:02d}", f"backup {n * 7 % 39:02d}") for n in range(39)]
     rows.insert(place, UNREADABLE)
     seen = walk_rows(rows, limit=20)
     assert (seen.status, seen.may_close, len(seen.ids)) == (ProofStatus.COVERED, False, 39)
+
+
+@pytest.mark.parametrize("place", [20, 30, 39])
+def test_without_a_count_a_row_without_readable_id_forbids_closing_too(place: int) -> None:
+    rows = [Row(f"share {n:02d}", f"backup {n * 7 % 39:02d}") for n in range(39)]
+    rows.insert(place, UNREADABLE)
+    listing = ModelListing(0)
+    listing.rows = rows
+    seen = walk(listing.fetch, lambda: None, limit=20)
+    assert (seen.status, seen.may_close, len(seen.ids)) == (ProofStatus.COVERED, False, 39)
+    assert "no count" in seen.reason
+    assert "without readable id" in seen.reason
+
+
+def test_an_empty_listing_without_a_count_closes_nothing() -> None:
+    seen = walk(ModelListing(0).fetch, lambda: None)
+    assert (seen.status, seen.may_close, seen.ids) == (ProofStatus.COVERED, False, frozenset())
+    assert "closes nothing" in seen.reason
 
 
 def test_only_unreadable_rows_prove_nothing() -> None:
@@ -460,6 +676,24 @@ def test_a_share_that_vanished_between_the_passes_is_excluded_and_named() -> Non
     assert (seen.status, seen.may_close) == (ProofStatus.COVERED, True)
     assert seen.excluded_ids == (gone,)
     assert seen.ids == listing.states[-1]
+
+
+def test_a_share_that_only_the_top_of_a_list_showed_is_excluded_when_it_is_gone() -> None:
+    """It was landed: what is not excluded would be published."""
+    asked = iter(range(1000))
+    rows, newcomers = [A, B, C], [Row(f"share x{n:02d}", f"backup x{n:02d}") for n in range(40)]
+
+    def fetch(offset: int, limit: int, *, descending: bool = False) -> list[Row]:
+        now = rows + newcomers if next(asked) == 2 else rows
+        return (now[::-1] if descending else now)[offset : offset + limit]
+
+    def count() -> int:
+        next(asked)
+        return len(rows)
+
+    seen = walk(fetch, count)
+    assert (seen.status, seen.ids) == (ProofStatus.COVERED, {"share a", "share b", "share c"})
+    assert set(seen.excluded_ids) == {row.share_id for row in newcomers[20:]}
 
 
 class BrokenError(Exception):
