@@ -52,6 +52,9 @@ class Settings(BaseSettings):
         int, Field(ge=20, le=1000, description="Shares asked for per request (`limit`, 20 to 1000).")
     ] = 1000
     vbs_concurrency: Annotated[int, Field(ge=1, le=64, description="Listings observed side by side.")] = 4
+    vbs_pages_side_by_side: Annotated[
+        int, Field(ge=1, le=64, description="Pages asked for side by side in each long listing.")
+    ] = 8
     vbs_connect_timeout: Annotated[float, Field(gt=0, le=600, description="Seconds to wait for a connection.")] = 10.0
     vbs_read_timeout: Annotated[
         float, Field(gt=0, le=600, description="Seconds to wait for the next bytes of an answer.")

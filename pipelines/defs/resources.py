@@ -45,7 +45,7 @@ class ClientResource:
             connect_timeout=settings.vbs_connect_timeout,
             read_timeout=settings.vbs_read_timeout,
             deadline=settings.vbs_request_deadline,
-            max_connections=settings.vbs_concurrency,
+            max_connections=settings.vbs_concurrency * settings.vbs_pages_side_by_side,
             transport=self.transport,
             now=self.now,
         )
