@@ -63,6 +63,9 @@ class Settings(BaseSettings):
             description="Requests sent per second by a whole run, as an average over some seconds. 0: no limit.",
         ),
     ] = 20.0
+    vbs_pages_side_by_side: Annotated[
+        int, Field(ge=1, le=64, description="Pages asked for side by side in each long listing.")
+    ] = 8
     vbs_connect_timeout: Annotated[float, Field(gt=0, le=600, description="Seconds to wait for a connection.")] = 10.0
     vbs_read_timeout: Annotated[
         float, Field(gt=0, le=600, description="Seconds to wait for the next bytes of an answer.")

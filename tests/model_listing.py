@@ -1,13 +1,13 @@
 """A listing in memory that changes between requests, honest or not: the independent model that walks are tried on.
 
-It knows nothing of walk.py but the shape of a row. Not here: HTTP (fakes.py), the simulator's world.
+It knows nothing of walk.py but the shape of a row. Not here: listings of a few rows and every schedule of changes
+(schedules.py), HTTP (fakes.py), the simulator's world.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from hashlib import sha256
-from itertools import groupby
 from typing import NamedTuple
 
 from pipelines.walk import Row
@@ -40,6 +40,7 @@ class ModelListing:
         seed: int = 0,
     ) -> None:
         self.clamp, self.by_backup, self.aligned, self.random = clamp, by_backup, aligned, random.Random(seed)
+        self.traffic = random.Random(seed)
         self.changes = sorted(changes, key=lambda change: change.before)
         self.shares_per_backup = shares_per_backup
         self.requests = self.serial = 0
@@ -103,6 +104,16 @@ class ModelListing:
     def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
         return rows[offset : offset + min(limit, self.clamp)]
 
+    def fetch_many(self, offsets: Sequence[int], limit: int) -> Iterator[Sequence[Row]]:
+        """Up to eight requests are under way; which of them comes first, and how many at once, is drawn."""
+        answers: dict[int, Sequence[Row]] = {}
+        for position in range(len(offsets)):
+            waiting = [each for each in range(position, min(position + 8, len(offsets))) if each not in answers]
+            while waiting and (position not in answers or self.traffic.random() < 0.8):
+                arriving = waiting.pop(self.traffic.randrange(len(waiting)))
+                answers[arriving] = self.fetch(offsets[arriving], limit)
+            yield answers.pop(position)
+
     def count(self) -> int | None:
         self.tick()
         return len(self.rows)
@@ -121,86 +132,6 @@ def random_changes(seed: int, rate: float, requests: int) -> list[Change]:
         while rng.random() < rate / (1 + rate):
             found.append(Change(before, rng.random() < 0.5, rng.randrange(10**6)))
     return found
-
-
-# --- the same for enumerations: a few rows, as fast as can be -------------------------------------------------------
-
-
-class TinyListing:
-    """An honest listing of a few rows; the changes come in order. Keys are numbers with four digits."""
-
-    def __init__(
-        self, size: int, changes: Sequence[Change], *, clamp: int, order: str = "share", seed: object = 0
-    ) -> None:
-        self.clamp, self.order, self.changes = clamp, order, changes
-        self.requests = self.done = 0
-        self.rows = list(_first_rows(size, order))
-        self.ties = random.Random(repr(seed)) if order == "ties" else None
-        self.always_alive = {row.share_id for row in self.rows}
-        self.next_before = changes[0].before if changes else 10**9
-        self.past: list[frozenset[str | None]] = []
-
-    def _change(self) -> None:
-        self.past.append(frozenset(row.share_id for row in self.rows))
-        _, insert, rank = self.changes[self.done]
-        self.done += 1
-        if insert:
-            self.rows.insert(rank, self._new_row(rank))
-        else:
-            self.always_alive.discard(self.rows.pop(rank).share_id)
-        self.next_before = self.changes[self.done].before if self.done < len(self.changes) else 10**9
-
-    def _new_row(self, rank: int) -> Row:
-        column = 0 if self.order != "ties" else 1
-        low = int(self.rows[rank - 1][column] or 0) if rank else 0
-        high = int(self.rows[rank][column] or 0) if rank < len(self.rows) else 9990
-        if self.order == "ties" and rank and (self.done % 2 or low == high):
-            return _tiny_row(low, self.done, "ties")  # one more share of the backup before
-        return _tiny_row((low + high) // 2 + self.done, self.done, self.order)
-
-    def fetch(self, offset: int, limit: int, *, descending: bool = False) -> Sequence[Row]:
-        while self.next_before <= self.requests:
-            self._change()
-        self.requests += 1
-        rows = self.rows
-        if self.ties is not None:
-            rows = _with_ties_redrawn(rows, self.ties)
-        if descending:
-            rows = rows[::-1]
-        return rows[offset : offset + min(limit, self.clamp)]
-
-    def count(self) -> int | None:
-        while self.next_before <= self.requests:
-            self._change()
-        self.requests += 1
-        return len(self.rows)
-
-    @property
-    def states(self) -> list[frozenset[str | None]]:
-        return [*self.past, frozenset(row.share_id for row in self.rows)]
-
-
-@cache
-def _first_rows(size: int, order: str) -> tuple[Row, ...]:
-    if order == "ties":
-        return tuple(_tiny_row(1000 * (rank // 2 + 1), 9 - rank, order) for rank in range(size))
-    return tuple(_tiny_row(1000 * (rank + 1), 0, order) for rank in range(size))
-
-
-@cache
-def _tiny_row(place: int, serial: int, order: str) -> Row:
-    scrambled = place * 7919 % 10007
-    if order == "ties":
-        return Row(f"{(scrambled + 3557 * serial) % 9973:04d}{serial}", f"{place:04d}")
-    return Row(f"{place:04d}", f"{place:04d}" if order == "aligned" else f"{scrambled:05d}")
-
-
-def _with_ties_redrawn(rows: list[Row], rng: random.Random) -> list[Row]:
-    groups = [list(group) for _, group in groupby(rows, key=lambda row: row.backup_id)]
-    for group in groups:
-        if len(group) > 1:
-            rng.shuffle(group)
-    return [row for group in groups for row in group]
 
 
 # --- services that misbehave ---------------------------------------------------------------------------------------
@@ -252,6 +183,50 @@ class RedrawsTies(ModelListing):
 class IgnoresOffset(ModelListing):
     def cut(self, rows: list[Row], offset: int, limit: int) -> Sequence[Row]:
         return rows[:limit]
+
+
+class LinksOnly(IgnoresOffset):
+    """Every page but the last links to what sorts behind its last row."""
+
+    link: tuple[Row, int] | None = None
+
+    def fetch(self, offset: int, limit: int, *, descending: bool = False) -> Sequence[Row]:
+        page = super().fetch(offset, limit, descending=descending)
+        self.link = (page[-1], limit) if page and not descending else None
+        return page
+
+    def follow(self) -> Sequence[Row] | None:
+        if self.link is None:
+            return None
+        self.tick()
+        last, limit = self.link
+        page = self.behind(last)[:limit]
+        self.link = (page[-1], limit) if len(page) == limit else None
+        return page
+
+    def behind(self, last: Row) -> list[Row]:
+        return [row for row in self.ordered() if str(row.share_id) > str(last.share_id)]
+
+
+class LinksWithoutOrder(LinksOnly):
+    """It ignores sort_key, too."""
+
+    def ordered(self) -> list[Row]:
+        return sorted(self.rows, key=self._place)
+
+    def behind(self, last: Row) -> list[Row]:
+        return [row for row in self.ordered() if self._place(row) > self._place(last)]
+
+    @staticmethod
+    def _place(row: Row) -> str:
+        return _scrambled(f"{row.share_id} elsewhere")
+
+
+class LinksInCircles(LinksOnly):
+    """The last page links to the first one."""
+
+    def behind(self, last: Row) -> list[Row]:
+        return super().behind(last) or self.ordered()
 
 
 class RoundsOffset(ModelListing):
@@ -401,6 +376,9 @@ MISBEHAVING = (
     RedrawsTheOrder,
     RedrawsTies,
     IgnoresOffset,
+    LinksOnly,
+    LinksWithoutOrder,
+    LinksInCircles,
     RoundsOffset,
     AlwaysAscending,
     AlwaysDescending,

@@ -13,6 +13,7 @@ FLOORS = [
     {"observation"},
     {"settings", "schema", "redact", "history", "delta", "tuning"},
     {"auth", "records", "walk", "landing", "traffic", "filters"},
+    {"confirm"},
     {"answers", "sockets", "normalize"},
     {"client"},
     {"extract", "warehouse", "clouds"},
@@ -24,7 +25,7 @@ FLOORS = [
     {"cli"},
 ]
 SIMULATOR_MAY_IMPORT = {"observation", "simulator"}
-PURE = {"walk", "answers", "filters", "normalize", "records", "history", "redact", "observation", "errors"}
+PURE = {"walk", "confirm", "delta", "answers", "filters", "normalize", "records", "history", "redact", "observation", "errors"}
 IO_MODULES = {
     "os",
     "socket",

@@ -7,6 +7,7 @@ Not here: the paging algorithm against hostile lists (test_walk.py), single answ
 import contextlib
 import itertools
 import json
+import threading
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ import pytest
 from pipelines.auth import StaticToken
 from pipelines.client import ShareClient
 from pipelines.errors import LandingError
-from pipelines.extract import observe_listing, observe_listings
+from pipelines.extract import observe_listing, observe_listings, side_by_side
 from pipelines.landing import LandedFile, landed_files, read_observation, read_pages
 from pipelines.observation import Direction, Listing, Observation, ProofStatus, listings
 from pipelines.simulator.faults import Fault, Operation
@@ -300,11 +301,11 @@ def test_a_count_that_fails_fails_the_listing(world, tmp_path):
     assert sum(observation.status.is_proven for _, observation in observed.values()) == 5
 
 
-def test_a_cloud_without_count_is_covered_and_closes_nothing(world, tmp_path):
+def test_a_cloud_without_count_is_covered_and_says_so(world, tmp_path):
     service = make_service(world, faults=[Fault(COUNT, status=404)])
     for one in observe(service, tmp_path):
         assert_true(service, one)
-        assert (one[1].status, one[1].may_close) == (ProofStatus.COVERED, False)
+        assert (one[1].status, one[1].may_close) == (ProofStatus.COVERED, True)
         assert (one[1].count_before, one[1].count_after) == (None, None)
         assert "no count" in one[1].reason
 
@@ -338,6 +339,73 @@ def test_a_landing_that_cannot_be_written_ends_the_sync_and_keeps_what_was_lande
             landed.extend(observing)
     assert [observation.listing for _, observation in landed] == wanted(world)[:4]
     assert {file.name for file in landed_files(tmp_path)} == {file.name for file, _ in landed}
+
+
+# Pages side by side
+
+
+@pytest.mark.parametrize(("page_size", "id_sorts_by"), [(3, "share"), (24, "backup")])
+@pytest.mark.parametrize("width", [2, 8])
+def test_pages_side_by_side_are_landed_in_order_and_prove_the_same(tmp_path, page_size, id_sorts_by, width):
+    service = make_service(World(seed=7, projects=1, shares=120), id_sorts_by=id_sorts_by)
+    for file, observation in observe(service, tmp_path, page_size=page_size, pages_side_by_side=width):
+        assert_true(service, (file, observation))
+        assert (observation.status, observation.may_close, observation.reason) == (ProofStatus.COVERED, True, "")
+        firsts = [json.loads(body)["shared"][0]["id"] for body in read_pages(file)][:-1]  # the last is the top
+        assert firsts == sorted(firsts) or id_sorts_by == "backup"
+        assert observation.page_count == len(firsts) + 1
+        assert observation.request_count == observation.page_count + 2
+
+
+@pytest.mark.parametrize("moved", [{"withdraw_at": (0,)}, {"insert_at": (0,)}, {"withdraw_at": (0, 4, 8)}])
+def test_changes_between_pages_side_by_side_cost_no_other_share(world, tmp_path, moved):
+    listing = max(wanted(world), key=lambda one: len(true_ids(make_service(world), one)))
+    for nth in range(1, 14):
+        fault = Fault(DETAIL, listing.project_id, listing.direction, nth=nth, **moved)
+        service = make_service(world, faults=[fault])
+        before = true_ids(service, listing)
+        options = {"page_size": 4, "pages_side_by_side": 4, "sync_id": str(nth)}
+        assert_nothing_lost(service, before, observe(service, tmp_path, [listing], **options)[0])
+
+
+@pytest.mark.parametrize("position", [3, 5])
+def test_a_page_that_fails_beside_others_fails_the_listing_with_its_reason(world, tmp_path, position):
+    listing = max(wanted(world), key=lambda one: len(true_ids(make_service(world), one)))
+    service = make_service(world, faults=[Fault(DETAIL, nth=position, status=403)])
+    file, observation = observe(service, tmp_path, [listing], page_size=4, pages_side_by_side=4)[0]
+    assert (observation.status, observation.error_code) == (ProofStatus.FAILED, "APIG.0302")
+    assert observation.page_count == len(list(read_pages(file))) <= position
+    assert observation.request_count <= 1 + position + 1 + 4
+
+
+def test_answers_side_by_side_come_in_order_and_only_a_few_are_asked_for_ahead():
+    asked = []
+    answers = side_by_side(lambda offset: asked.append(offset) or -offset, range(100), 3)
+    assert [next(answers), next(answers)] == [0, -1]
+    answers.close()
+    assert sorted(asked) == list(range(len(asked)))
+    assert len(asked) <= 2 + 3
+    assert list(side_by_side(lambda offset: -offset, range(20), 3)) == [-offset for offset in range(20)]
+    assert list(side_by_side(lambda offset: -offset, [], 3)) == []
+
+
+def test_requests_side_by_side_run_at_the_same_time():
+    together = threading.Barrier(3, timeout=60)
+    assert len(list(side_by_side(lambda offset: together.wait(), range(9), 3))) == 9
+
+
+def test_the_first_error_side_by_side_ends_it_and_no_more_is_asked():
+    asked = []
+
+    def ask(offset: int) -> int:
+        asked.append(offset)
+        if offset == 2:
+            raise RuntimeError("no")
+        return offset
+
+    with pytest.raises(RuntimeError, match="no"):
+        list(side_by_side(ask, range(100), 4))
+    assert len(asked) <= 3 + 4
 
 
 # Faults that pass

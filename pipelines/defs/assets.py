@@ -38,6 +38,7 @@ def backup_share_pages(
             now=client.now,
             page_size=settings().vbs_page_size,
             concurrency=settings().vbs_concurrency,
+            pages_side_by_side=settings().vbs_pages_side_by_side,
         )
         rows: list[dict[str, Any]] = []
         proven = 0
