@@ -5,7 +5,8 @@
     Words           observation.py  listing, page, observation    schema.py   every table and column
                     errors.py       what can fail                 settings.py every setting
     Doors           client.py       HTTP                          warehouse.py  the database
-                    auth.py         tokens                        publish.py    its file: one writer, many readers
+                    auth.py         accounts: projects, tokens    publish.py    its file: one writer, many readers
+                    login.py        the identity service          clouds.py     clouds.yaml and OS_*, read offline
     Verb 1 extract  extract.py      observe listings side by side walk.py     the paging proof, no I/O
                     landing.py      raw pages, written once       redact.py   key material out of them
     Verb 2 normalize normalize.py   pages -> frames               records.py  the rules for one record

@@ -20,6 +20,7 @@ from pipelines.settings import Settings, load_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pipelines.auth import Account
     from pipelines.warehouse import Warehouse
 
 SOME_NOT_PROVEN, UNUSABLE = 1, 2
@@ -92,36 +93,34 @@ def _print_demo(console: "Console", warehouse: "Warehouse | None") -> None:
 def sync(quiet: bool) -> None:
     """Run the job once against the configured cloud."""
     with _told_plainly():
-        settings = _checked_settings()
-        outcome, rows = _sync(settings, "CRITICAL" if quiet else "INFO")
+        settings, found = _checked_settings()
+        outcome, rows = _sync(settings, found, "CRITICAL" if quiet else "INFO")
     if not (outcome.succeeded and rows and all(row["is_proven"] for row in rows)):
         for failure in outcome.failures:
             click.echo(failure, err=True)
         sys.exit(SOME_NOT_PROVEN)
 
 
-def _checked_settings() -> Settings:
-    """Settings with everything that a sync needs looked at before the first request."""
-    from pipelines.auth import token_source
-    from pipelines.observation import listings
+def _checked_settings() -> "tuple[Settings, list[Account]]":
+    """Settings and credentials, everything looked at that a sync needs, before the first request about shares."""
+    from pipelines.auth import accounts
     from pipelines.publish import warehouse_file
 
     settings = load_settings()
-    settings.endpoint()
-    listings(settings.vbs_region, settings.project_ids())
-    token_source(settings)
     warehouse_file(settings.warehouse_address())
-    return settings
+    return settings, accounts(settings)
 
 
-def _sync(settings: Settings, log_level: str) -> Any:
+def _sync(settings: Settings, found: "list[Account]", log_level: str) -> Any:
     from pipelines.definitions import JOB_NAME, build_definitions
     from pipelines.defs.run import run_job
     from pipelines.output import print_table
     from pipelines.publish import reading
 
     home = settings.dagster_home
-    outcome = run_job(build_definitions(lambda: settings), JOB_NAME, home, log_level=log_level)
+    # The job goes on with these logins: a second one for the same run would count against the account.
+    definitions = build_definitions(lambda: settings, find_accounts=lambda _: found)
+    outcome = run_job(definitions, JOB_NAME, home, log_level=log_level)
     with reading(settings.warehouse_address()) as warehouse:
         rows = _listing_status(warehouse, outcome.sync_id)
         if warehouse is not None and rows:

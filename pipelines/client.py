@@ -9,6 +9,7 @@ Not here: which page to ask next (walk.py), where tokens come from (auth.py), th
 import json
 import random
 import re
+import ssl
 import threading
 import time
 from collections import Counter
@@ -79,6 +80,7 @@ class ShareClient:
         read_timeout: float = 30.0,
         deadline: float = 60.0,
         max_connections: int = 4,
+        ca_file: str | None = None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -98,6 +100,7 @@ class ShareClient:
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "backup-shares"},
             follow_redirects=False,
             trust_env=False,
+            verify=ssl.create_default_context(cafile=ca_file) if ca_file else True,
         )
 
     def close(self) -> None:
@@ -159,16 +162,23 @@ class ShareClient:
         if listing.direction is Direction.INCOMING:
             query = {"share_to_me": "true", **query}
         token = self._tokens.token(listing.project_id)
-        headers = {"X-Auth-Token": token}
-        try:
-            with self._http.stream("GET", self._endpoint + path, params=query, headers=headers) as response:
-                answer = _Answer(response.status_code, response.headers, self._read(response), token)
-        except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise _transport_error(error, self._endpoint) from None
+        answer = self._ask(path, query, token)
+        if answer.status == 401 and (other := self._tokens.renewed(listing.project_id, token)):
+            with self._lock:
+                self._sent[listing] += 1
+            answer = self._ask(path, query, other)
         if answer.status != 200:
             raise _api_error(answer, self._now())
         answer.parse()
         return answer
+
+    def _ask(self, path: str, query: dict[str, str], token: str) -> "_Answer":
+        headers = {"X-Auth-Token": token}
+        try:
+            with self._http.stream("GET", self._endpoint + path, params=query, headers=headers) as response:
+                return _Answer(response.status_code, response.headers, self._read(response), token)
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            raise _transport_error(error, self._endpoint) from None
 
     def _read(self, response: httpx.Response) -> bytes:
         deadline = self._clock() + self._deadline

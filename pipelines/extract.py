@@ -4,7 +4,7 @@ Listings are observed side by side; one that fails is landed as failed, with the
 Not here: the paging algorithm (walk.py), HTTP (client.py), the file format (landing.py).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +20,7 @@ Now = Callable[[], datetime]
 
 
 def observe_listings(
-    listings: Sequence[Listing],
-    client: ShareClient,
+    clients: Mapping[Listing, ShareClient],
     landing: Path,
     *,
     sync_id: str,
@@ -31,15 +30,16 @@ def observe_listings(
 ) -> Iterator[tuple[LandedFile, Observation]]:
     """Observe all listings, at most `concurrency` at a time; yields each as landed, in the order given.
 
+    `clients` names the listings, each with the client that asks about it: every account has one of its own.
     Raises LandingError when the landing cannot be written; what was landed before stays and is loaded later.
     """
 
     def observe(listing: Listing) -> tuple[LandedFile, Observation]:
-        return observe_listing(listing, client, landing, sync_id=sync_id, now=now, page_size=page_size)
+        return observe_listing(listing, clients[listing], landing, sync_id=sync_id, now=now, page_size=page_size)
 
     sweep(landing)
     with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="observe") as pool:
-        yield from pool.map(observe, listings)
+        yield from pool.map(observe, clients)
 
 
 def observe_listing(

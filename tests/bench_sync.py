@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines.auth import token_source
+from pipelines.auth import accounts
 from pipelines.client import ShareClient
 from pipelines.extract import observe_listings
 from pipelines.load import load_pending, pending_files, stage
-from pipelines.observation import listings
 from pipelines.publish import reading, writing
 from pipelines.settings import Settings
 from pipelines.warehouse import Ledger
@@ -29,9 +28,11 @@ def main(home: Path, day: int) -> None:
     def step(name: str) -> None:
         steps[name] = cpu_of_this_process() - begun - sum(steps.values())
 
-    client = ShareClient(settings.endpoint(), token_source(settings), max_connections=settings.vbs_concurrency)
-    todo = listings(settings.vbs_region, settings.project_ids())
-    observed = observe_listings(todo, client, settings.landing_folder, sync_id=f"day {day}", now=lambda: now)
+    (account,) = accounts(settings)
+    client = ShareClient(account.endpoint, account.tokens, max_connections=settings.vbs_concurrency)
+    observed = observe_listings(
+        dict.fromkeys(account.listings(), client), settings.landing_folder, sync_id=f"day {day}", now=lambda: now
+    )
     assert all(seen.status.is_proven for _, seen in observed)
     client.close()
     step("extract")

@@ -19,6 +19,8 @@ from pipelines.schema import arrow_type, backup_history, backup_share_history, c
 from pipelines.warehouse import Ledger
 
 GROUP = "backup_shares"
+CLOSED_CLOUDS = "closed_clouds"
+"""Metadata of the pages: a sentence for each cloud that let nobody in, so that the report of the run can turn red."""
 Client = dg.ResourceParam[ClientResource]
 WarehouseDoor = dg.ResourceParam[WarehouseResource]
 
@@ -29,10 +31,11 @@ def backup_share_pages(
 ) -> dg.MaterializeResult[Any]:
     """Raw pages of every listing with their proof, one file per listing in the landing."""
     settings = client.load_settings
-    with plain_failures(), client.open() as open_client:
+    with plain_failures(), client.open() as clouds:
+        for problem in clouds.problems:
+            context.log.error(problem)
         observed = observe_listings(
-            client.listings(),
-            open_client,
+            clouds.clients,
             warehouse.landing,
             sync_id=context.run.run_id,
             now=client.now,
@@ -60,6 +63,7 @@ def backup_share_pages(
     return dg.MaterializeResult(
         metadata={
             "listings": _table(rows),
+            CLOSED_CLOUDS: dg.MetadataValue.json(clouds.problems),
             "proven": proven,
             "not_proven": len(rows) - proven,
             "pages": sum(row["pages"] for row in rows),
@@ -140,7 +144,8 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         rows = published.query(_report("listing_status"), sync_id=context.run.run_id).to_pylist()
         changes = published.query(_report("changes_per_day")).to_pylist()
         missing = unrecorded_files(warehouse.landing, published.ledger(), context.run.run_id)
-    if not rows and not missing:
+    closed = _closed_clouds(context)
+    if not rows and not missing and not closed:
         raise dg.Failure(description="this run observed nothing: materialize backup_share_pages with it")
     problems = [f"{_name(row)}: {row['status']}, {row['reason']}" for row in rows if not row["is_proven"]]
     problems += [f"{unloaded.file.name}: {unloaded.reason}" for unloaded in missing]
@@ -157,11 +162,12 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         "shares": sum(row["share_count"] for row in rows),
         "rejected_records": sum(row["rejected"] for row in rows),
     }
-    if problems or unread:
+    if problems or unread or closed:
         stuck = {f"{each.file.listing.direction} {each.file.listing.project_id}" for each in missing}
         count = len({_name(row) for row in rows} | stuck)
         text = f"{len(problems)} of {count} listings are not proven; the others are published."
-        raise dg.Failure(description="\n".join([text, *problems, *unread]), metadata=metadata, allow_retries=False)
+        told = "\n".join([text, *closed, *problems, *unread])
+        raise dg.Failure(description=told, metadata=metadata, allow_retries=False)
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -171,6 +177,15 @@ TOLERATED_REJECTS = 0.05
 
 def _name(row: dict[str, Any]) -> str:
     return f"{row['direction']} {row['project_id']}"
+
+
+def _closed_clouds(context: dg.AssetExecutionContext) -> list[str]:
+    """What the pages of this run say; they are the only place that knows, for a closed cloud lands no listing."""
+    event = context.instance.get_latest_materialization_event(dg.AssetKey("backup_share_pages"))
+    if event is None or event.run_id != context.run.run_id or event.asset_materialization is None:
+        return []
+    told = event.asset_materialization.metadata[CLOSED_CLOUDS].value
+    return [str(sentence) for sentence in told] if isinstance(told, list) else []
 
 
 def _ledger(warehouse: WarehouseResource) -> Ledger:

@@ -4,17 +4,17 @@ Not here: the settings themselves (settings.py).
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 
-from pipelines.auth import token_source
+from pipelines.auth import Account, accounts
 from pipelines.client import ShareClient, Transport
 from pipelines.errors import BackupSharesError
-from pipelines.observation import Listing, listings
+from pipelines.observation import Listing
 from pipelines.publish import reading, writing
 from pipelines.settings import Settings
 from pipelines.warehouse import Warehouse
@@ -25,34 +25,47 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True)
+class OpenClouds:
+    """What can be observed now: the listings, the client for each, and a sentence for each cloud that is closed."""
+
+    clients: dict[Listing, ShareClient]
+    problems: list[str]
+
+
+@dataclass(frozen=True)
 class ClientResource:
-    """The cloud as configured. `transport` and `now` are replaced in tests and in the demo."""
+    """The clouds as configured. `find_accounts`, `transport` and `now` are replaced by the command line and tests."""
 
     load_settings: Callable[[], Settings]
+    find_accounts: Callable[[Settings], list[Account]] = accounts
     transport: Transport | None = None
     now: Callable[[], datetime] = utc_now
 
-    def listings(self) -> list[Listing]:
-        settings = self.load_settings()
-        return listings(settings.vbs_region, settings.project_ids())
-
     @contextmanager
-    def open(self) -> Iterator[ShareClient]:
+    def open(self) -> Iterator[OpenClouds]:
+        """Logs in where that is needed; one client for each account."""
         settings = self.load_settings()
-        client = ShareClient(
-            settings.endpoint(),
-            token_source(settings),
+        opened = OpenClouds({}, [])
+        with ExitStack() as stack:
+            for account in self.find_accounts(settings):
+                client = stack.enter_context(closing(self._client(account, settings)))
+                opened.clients.update(dict.fromkeys(account.listings(), client))
+                if account.problem:
+                    opened.problems.append(account.problem)
+            yield opened
+
+    def _client(self, account: Account, settings: Settings) -> ShareClient:
+        return ShareClient(
+            account.endpoint,
+            account.tokens,
             connect_timeout=settings.vbs_connect_timeout,
             read_timeout=settings.vbs_read_timeout,
             deadline=settings.vbs_request_deadline,
             max_connections=settings.vbs_concurrency,
+            ca_file=account.ca_file,
             transport=self.transport,
             now=self.now,
         )
-        try:
-            yield client
-        finally:
-            client.close()
 
 
 @dataclass(frozen=True)
