@@ -13,10 +13,10 @@ import re
 import ssl
 import stat
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import yaml
 from openstack.config import OpenStackConfig, loader
@@ -24,6 +24,8 @@ from openstack.exceptions import SDKException
 
 from pipelines.errors import ConfigurationError, printable
 from pipelines.settings import REGION, base_url, checked_url
+
+T = TypeVar("T")
 
 SERVICE_TYPES = ("vbsv2", "vbs", "volume-backup", "volume_backup")
 """What catalogues call the service, the one to prefer first (api-facts 6.3)."""
@@ -72,15 +74,10 @@ def configured_clouds(names: Sequence[str], region: str) -> list[Cloud]:
 
     Raises ConfigurationError that names file, cloud and field, never with a secret in it or behind it.
     """
-    with _told_in_a_sentence("clouds.yaml or the OS_* variables"):
-        configuration = _read_files()
+    configuration = _understood("clouds.yaml or the OS_* variables", _read_files)
     clouds = configuration.cloud_config["clouds"]
     _check_names(names, clouds, configuration.config_filename)
-    found = []
-    for name in names:
-        with _told_in_a_sentence(f"cloud {printable(name, 40)}"):
-            found.append(_cloud(configuration, name, region))
-    return found
+    return [_understood(f"cloud {printable(name, 40)}", partial(_cloud, configuration, name, region)) for name in names]
 
 
 def _read_files() -> OpenStackConfig:
@@ -271,15 +268,13 @@ def _missing(method: str, auth: Mapping[str, str]) -> list[str]:
     return [" or ".join(names[:2]) for names in wanted if not any(name in auth for name in names)]
 
 
-@contextmanager
-def _told_in_a_sentence(what: str) -> Iterator[None]:
+def _understood(what: str, action: Callable[[], T]) -> T:
     """openstack.config meets odd input with errors of any kind, whose texts may hold any value of the input."""
-    kind = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            yield
+            return action()
         except (SDKException, LookupError, TypeError, AttributeError, ValueError, OSError, RecursionError) as error:
             kind = type(error).__name__
-    if kind is not None:
-        raise ConfigurationError(f"{what} cannot be understood ({kind}): compare with the format of clouds.yaml")
+    # Not within the handler, nor in a context manager: an error that hangs on that one would hold its text.
+    raise ConfigurationError(f"{what} cannot be understood ({kind}): compare with the format of clouds.yaml")

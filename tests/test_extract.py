@@ -146,8 +146,7 @@ def test_an_empty_listing_is_proven_empty(tmp_path):
 
 
 def test_no_listing_at_all_is_no_work(world, tmp_path):
-    with client_of(make_service(world)) as client:
-        assert list(observe_listings({}, tmp_path, sync_id="s", now=lambda: NOW)) == []
+    assert list(observe_listings({}, tmp_path, sync_id="s", now=lambda: NOW)) == []
 
 
 def test_what_is_landed_is_what_was_reported(world, tmp_path):
