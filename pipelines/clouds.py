@@ -50,8 +50,8 @@ _AUTH_OPTIONS = {
 _AUTH_URL_SHAPE = "give the address of the identity service, such as https://iam.eu-de.example.com/v3"
 
 # These libraries log at DEBUG what they send and receive, and at WARNING the lines around a mistake in clouds.yaml.
-for _name in ("keystoneauth", "openstack"):
-    logging.getLogger(_name).addHandler(logging.NullHandler())
+for _name in ("keystoneauth", "openstack", "stevedore", "urllib3"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
     logging.getLogger(_name).propagate = False
 
 

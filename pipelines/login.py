@@ -92,7 +92,13 @@ class Identity:
 
     def log_in(self, project_id: str | None) -> Ticket:
         """One login for this project; None: with the scope that clouds.yaml names, or without any."""
-        return self._asked(lambda: self._ticket(self._plugin(project_id).get_access(self._session)))
+        ticket = self._asked(lambda: self._ticket(self._plugin(project_id).get_access(self._session)))
+        if project_id and (ticket.project is None or ticket.project.id != project_id):
+            raise PermanentApiError(
+                f"the identity service gave a token for another project than {project_id}, which is not used: ask the "
+                "provider, or leave the project out in VBS_PROJECTS with a !"
+            )
+        return ticket
 
     def projects(self, token: str) -> list[Project]:
         """The enabled projects for which whoever has this token may get one."""
