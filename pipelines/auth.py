@@ -92,7 +92,7 @@ def accounts(
     not answer is no such error: it comes back with a `problem`, so that the other clouds go on.
     """
     has_token = settings.vbs_token is not None or settings.vbs_token_file is not None
-    if has_token and settings.vbs_clouds.strip():
+    if has_token and comma_separated(settings.vbs_clouds):
         raise ConfigurationError("VBS_CLOUDS and VBS_TOKEN or VBS_TOKEN_FILE are both set: set one of them")
     if has_token:
         found = [Account(settings.vbs_region, settings.endpoint(), settings.project_ids(), _static_token(settings))]

@@ -241,11 +241,8 @@ class _Wire(HTTPAdapter):
         status = response.status_code
         if status in (200, 201):
             return response
-        code, text = _error_words(response.content)
-        for secret in (*self._secrets, token):
-            if secret:
-                code, text = code.replace(secret, "[secret]"), text.replace(secret, "[secret]")
-        words = "; ".join(printable(each) for each in (f"HTTP {status}", code, text) if each)
+        code, text = (self._harmless(each, token) for each in _error_words(response.content))
+        words = "; ".join(each for each in (f"HTTP {status}", code, text) if each)
         where = f"the identity service at {host}"
         if status in _TRANSIENT:
             raise TransientApiError(f"{where} failed: {words}; run again later", status=status, code=code)
@@ -258,6 +255,12 @@ class _Wire(HTTPAdapter):
             )
         advice = "a redirect is not followed: check auth_url" if 300 <= status < 400 else "check auth_url and rights"
         raise PermanentApiError(f"{where} refused: {words}; {advice}", status=status, code=code)
+
+    def _harmless(self, text: str, token: str) -> str:
+        """A service that quotes what it got must not bring it into a message."""
+        for secret in (*self._secrets, token):
+            text = text.replace(secret, "[secret]") if secret else text
+        return printable(text)
 
 
 def _error_words(body: bytes) -> tuple[str, str]:
