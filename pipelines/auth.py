@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import tenacity
 
-from pipelines.errors import ApiError, ConfigurationError, TransientApiError, printable
+from pipelines.errors import ApiError, ConfigurationError, PermanentApiError, TransientApiError, printable
 from pipelines.observation import PROJECT_ID, Listing, listings
 from pipelines.settings import TOKEN, Settings, base_url, comma_separated
 
@@ -77,6 +77,7 @@ class Account:
     problem: str = ""
 
     def listings(self) -> list[Listing]:
+        """Both directions of every project."""
         return listings(self.region, self.project_ids)
 
 
@@ -253,19 +254,34 @@ def _account(
     if not project_ids:
         return account
     try:
-        endpoint = _repeated(lambda: _endpoint(entered, project_ids[0], settings), sleep)
+        endpoint = _repeated(lambda: _endpoint(entered, project_ids, settings), sleep)
     except ApiError as error:
         return replace(account, problem=f"cloud {cloud.name}: {error}")
     return replace(account, endpoint=endpoint, project_ids=project_ids)
 
 
-def _endpoint(entered: _Entered, project_id: str, settings: Settings) -> str:
-    """What is set, else what the catalogue says; only a token for a project has one."""
+def _endpoint(entered: _Entered, project_ids: Sequence[str], settings: Settings) -> str:
+    """What is set, else what the catalogue says."""
     if settings.vbs_endpoint is not None:
         return settings.endpoint()
     if entered.cloud.endpoint is not None:
         return entered.cloud.endpoint
-    return _from_catalogue(entered.cloud, entered.tokens.ticket(project_id).endpoints, settings.vbs_region)
+    return _from_catalogue(entered.cloud, _catalogue(entered.tokens, project_ids), settings.vbs_region)
+
+
+def _catalogue(tokens: "RunTokens", project_ids: Sequence[str]) -> tuple["Endpoint", ...]:
+    """Only a token for a project has one. A project that is closed to a good credential must not close its cloud."""
+    if endpoints := tokens.ticket().endpoints:
+        return endpoints
+    closed = None
+    for project_id in project_ids:
+        try:
+            return tokens.ticket(project_id).endpoints
+        except PermanentApiError as error:
+            closed = closed or error
+    if closed is not None:
+        raise closed
+    return ()
 
 
 def _from_catalogue(cloud: "Cloud", endpoints: Sequence["Endpoint"], default_region: str) -> str:

@@ -68,11 +68,28 @@ def service(clock: Clock) -> Service:
     return Service(World(projects=3, shares=40), token=TOKEN, account=USER, clock=clock)
 
 
+class Switchboard:
+    """Leads the one port of this module to the service of each test: a port takes a while to open and close."""
+
+    service: Service
+
+    def respond(self, request: Any) -> Any:
+        return self.service.respond(request)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[tuple[str, Switchboard]]:
+    board: Any = Switchboard()
+    with serve(board) as address:
+        yield address, board
+
+
 @pytest.fixture
-def url(service: Service) -> Iterator[str]:
-    with serve(service) as address:
-        configure(sim=password(address))
-        yield address
+def url(service: Service, port: tuple[str, Switchboard]) -> str:
+    address, board = port
+    board.service = service
+    configure(sim=password(address))
+    return address
 
 
 def configure(**clouds: dict[str, Any]) -> None:
@@ -164,7 +181,7 @@ def test_a_login_with_a_project_serves_that_project_too(url: str, service: Servi
     (account,) = found()
     assert account.project_ids == service.world.projects
     account.tokens.token(service.world.projects[1])
-    assert logins(service) == 2, "with its project, and for the first project: its catalogue"
+    assert logins(service) == 1
 
 
 @pytest.mark.parametrize("variable", ["OS_CLOUD", "OS_AUTH_URL"])
@@ -439,6 +456,20 @@ def test_a_login_that_fails_for_good_is_not_repeated(status: int, url: str, serv
     (account,) = found()
     assert f"HTTP {status}" in account.problem
     assert logins(service) == 1
+
+
+def test_a_project_that_is_closed_does_not_close_its_cloud(url: str, service: Service) -> None:
+    service.faults = [Fault(Operation.TOKEN, nth=1, status=403)]
+    (account,) = found()
+    assert (account.problem, account.project_ids) == ("", service.world.projects)
+    assert "HTTP 403" in str(refused(account, service.world.projects[0]))
+    assert account.tokens.token(service.world.projects[2])
+
+
+def test_projects_that_are_all_closed_are_told(url: str, service: Service) -> None:
+    service.faults = [Fault(Operation.TOKEN, nth=range(1, 9), status=403)]
+    assert "refused: HTTP 403" in found()[0].problem
+    assert logins(service) == 4
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
