@@ -6,6 +6,7 @@ Not here: what is wrong with clouds.yaml (test_clouds.py), the run as a whole (t
 import gzip
 import json
 import os
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from pipelines.auth import Account, accounts
 from pipelines.client import ShareClient
@@ -28,6 +30,7 @@ from pipelines.simulator.faults import Fault, Operation
 from pipelines.simulator.iam import Account as User
 from pipelines.simulator.server import serve
 from pipelines.simulator.service import Service
+from pipelines.simulator.wire import Request
 from pipelines.simulator.world import World
 from tests.fakes import all_texts
 
@@ -581,6 +584,71 @@ def test_a_bomb_is_not_unpacked(raw_server: Any) -> None:
 
     configure(sim=password(raw_server(send)))
     assert "the identity service's answer is larger than" in found()[0].problem
+
+
+@pytest.fixture
+def tls(service: Service) -> Iterator[Callable[[str], tuple[str, int]]]:
+    """Starts the service behind a certificate for this name; gives the file of its authority and the port."""
+    with ExitStack() as stack:
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                path, _, query = self.path.partition("?")
+                request = Request.received(self.command, path, query.encode(), dict(self.headers), body)
+                response = service.respond(request)
+                self.send_response(response.status)
+                for name, value in (*response.headers, ("Content-Length", str(len(response.body)))):
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(response.body)
+
+            do_POST = do_GET
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        class Quiet(ThreadingHTTPServer):
+            def handle_error(self, *arguments: object) -> None:
+                """A client that does not like the certificate goes away."""
+
+        def start(name: str) -> tuple[str, int]:
+            authority = trustme.CA()
+            authority.cert_pem.write_to_path("ca.pem")
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert(name).configure_cert(context)
+            server = stack.enter_context(Quiet(("127.0.0.1", 0), Handler))
+            server.daemon_threads = True
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+            stack.callback(server.shutdown)
+            return str(Path("ca.pem").absolute()), server.server_port
+
+        yield start
+
+
+def test_an_authority_of_ones_own_is_trusted_for_the_login_and_for_the_shares(tls: Any, service: Service) -> None:
+    ca_file, port = tls("localhost")
+    address = f"https://localhost:{port}"
+    configure(sim=password(address) | {"cacert": ca_file, "vbs_endpoint_override": address})
+    (account,) = found()
+    assert (account.problem, account.ca_file) == ("", ca_file)
+    listing = account.listings()[0]
+    with closing(ShareClient(account.endpoint, account.tokens, ca_file=account.ca_file)) as client:
+        assert client.count(listing) == len(service.listing(listing.project_id, listing.direction))
+
+
+@pytest.mark.parametrize(("name", "with_authority"), [("localhost", False), ("elsewhere.example", True)])
+def test_a_certificate_that_is_not_trusted_ends_it_before_the_password_is_sent(
+    name: str, with_authority: bool, tls: Any, service: Service
+) -> None:
+    ca_file, port = tls(name)
+    configure(sim=password(f"https://localhost:{port}") | ({"cacert": ca_file} if with_authority else {}))
+    assert found()[0].problem == (
+        f"cloud sim: the certificate of the identity service at localhost:{port} is not trusted: "
+        "check auth_url and cacert"
+    )
+    assert service.requests == []
 
 
 def test_a_service_that_quotes_the_secrets_brings_them_into_no_text(
