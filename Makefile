@@ -62,13 +62,14 @@ dev: .venv/made
 	@mkdir -p $(HOME_DIR) && { test -e $(HOME_DIR)/dagster.yaml || cp pipelines/dagster.yaml $(HOME_DIR)/; }
 	DAGSTER_HOME=$(HOME_DIR) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
-# Everything is set here, so that a .env for a real cloud does not mix in. The simulator ends with the UI.
+# Everything is set here, so that a .env for a real cloud does not mix in (a lone comma names no cloud).
+# The simulator ends with the UI.
 dev-demo: .venv/made
 	@mkdir -p $(DEMO_DIR) && rm -f $(DEMO_DIR)/cloud.env && umask 077; \
 	$(BIN)/backup-shares simulate --port $(SIMULATOR_PORT) --day-seconds 60 > $(DEMO_DIR)/cloud.env & simulator=$$!; \
 	trap 'kill $$simulator 2>/dev/null' EXIT INT TERM; \
 	for i in 1 2 3 4 5 6 7 8 9 10; do test -s $(DEMO_DIR)/cloud.env && break; sleep 1; done; \
-	set -a; . $(DEMO_DIR)/cloud.env; VBS_REGION=simulated; \
+	set -a; . $(DEMO_DIR)/cloud.env; VBS_REGION=simulated VBS_CLOUDS=,; \
 	DATA_DIR=$(DEMO_DIR) LANDING_DIR=$(DEMO_DIR)/landing WAREHOUSE_URL=duckdb:///$(DEMO_DIR)/warehouse.duckdb; \
 	unset VBS_TOKEN_FILE DAGSTER_HOME; set +a; \
 	$(MAKE) --no-print-directory dev DATA_DIR=$(DEMO_DIR) DAGSTER_HOME=

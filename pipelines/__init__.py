@@ -5,10 +5,11 @@
     Words           observation.py  listing, page, observation    schema.py   every table and column
                     errors.py       what can fail                 settings.py every setting
     Doors           client.py       HTTP                          warehouse.py  the database
-                    auth.py         tokens                        publish.py    its file: one writer, many readers
-                    answers.py      what an answer means          traffic.py    how often to ask
-                    sockets.py      one deadline for everything   filters.py    the API's filters, verified
-                    clouds.py       settings -> clients
+                    connect.py      settings -> clients           publish.py    its file: one writer, many readers
+                    answers.py      what an answer means          auth.py       accounts: projects, tokens
+                    sockets.py      one deadline for everything   login.py      the identity service
+                    traffic.py      how often to ask              clouds.py     clouds.yaml and OS_*, read offline
+                    filters.py      the API's filters, verified
     Verb 1 extract  extract.py      observe listings side by side walk.py     the paging proof, no I/O
                     landing.py      raw pages, written once       redact.py   key material out of them
     Verb 2 normalize normalize.py   pages -> frames               records.py  the rules for one record

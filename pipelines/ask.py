@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.client import ShareClient
-from pipelines.clouds import Cloud
+from pipelines.connect import OpenClouds
 from pipelines.errors import ApiError, MalformedResponseError
 from pipelines.filters import Filters
 from pipelines.normalize import normalize_pages
@@ -63,7 +63,7 @@ class Reading:
 
 
 def ask(
-    clouds: Sequence[Cloud],
+    clouds: OpenClouds,
     filters: Filters,
     *,
     directions: Sequence[Direction] = tuple(Direction),
@@ -71,7 +71,7 @@ def ask(
     concurrency: int = 4,
 ) -> list[Reading]:
     """Ask every listing of these directions; one that fails is a reading with status failed and no rows."""
-    wanted = [(cloud.client, each) for cloud in clouds for each in cloud.listings if each.direction in directions]
+    wanted = [(client, listing) for listing, client in clouds.clients.items() if listing.direction in directions]
     with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="ask") as pool:
         return list(pool.map(lambda pair: ask_listing(pair[1], pair[0], filters, page_size=page_size), wanted))
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
 
+    from pipelines.auth import Account
     from pipelines.simulator.behaviour import Behaviour
     from pipelines.warehouse import Warehouse
 
@@ -93,39 +94,42 @@ def _print_demo(console: "Console", warehouse: "Warehouse | None") -> None:
 
 @main.command()
 @click.option("--quiet", is_flag=True, help="Show the result only.")
-def sync(quiet: bool) -> None:
+@click.option(
+    "--release-held",
+    is_flag=True,
+    help="Record withdrawals that are held because too many shares are absent at once; look first.",
+)
+def sync(quiet: bool, release_held: bool) -> None:
     """Run the job once against the configured cloud."""
     with _told_plainly():
-        settings = _checked_settings()
-        outcome, rows = _sync(settings, "CRITICAL" if quiet else "INFO")
+        settings, found = _checked_settings()
+        outcome, rows = _sync(settings, found, "CRITICAL" if quiet else "INFO", release_held)
     if not (outcome.succeeded and rows and all(row["is_proven"] for row in rows)):
         for failure in outcome.failures:
             click.echo(failure, err=True)
         sys.exit(SOME_NOT_PROVEN)
 
 
-def _checked_settings() -> Settings:
-    """Settings with everything that a sync needs looked at before the first request."""
-    from pipelines.auth import token_source
-    from pipelines.observation import listings
+def _checked_settings() -> "tuple[Settings, list[Account]]":
+    """Settings and credentials, everything looked at that a sync needs, before the first request about shares."""
+    from pipelines.auth import accounts
     from pipelines.publish import warehouse_file
 
     settings = load_settings()
-    settings.endpoint()
-    listings(settings.vbs_region, settings.project_ids())
-    token_source(settings)
     warehouse_file(settings.warehouse_address())
-    return settings
+    return settings, accounts(settings)
 
 
-def _sync(settings: Settings, log_level: str) -> Any:
+def _sync(settings: Settings, found: "list[Account]", log_level: str, release_held: bool) -> Any:
     from pipelines.definitions import JOB_NAME, build_definitions
     from pipelines.defs.run import run_job
     from pipelines.output import print_table
     from pipelines.publish import reading
 
     home = settings.dagster_home
-    outcome = run_job(build_definitions(lambda: settings), JOB_NAME, home, log_level=log_level)
+    # The job goes on with these logins: a second one for the same run would count against the account.
+    definitions = build_definitions(lambda: settings, find_accounts=lambda _: found)
+    outcome = run_job(definitions, JOB_NAME, home, log_level=log_level, release_held=release_held)
     with reading(settings.warehouse_address()) as warehouse:
         rows = _listing_status(warehouse, outcome.sync_id)
         if warehouse is not None and rows:
@@ -243,7 +247,7 @@ def list_shares(
     on standard error.
     """
     from pipelines.ask import TABLE_COLUMNS, ask, together
-    from pipelines.clouds import open_clouds
+    from pipelines.connect import open_clouds
     from pipelines.filters import Filters
     from pipelines.observation import Direction
 
@@ -260,10 +264,12 @@ def list_shares(
             )
     rows = together(readings, sort_key=sort_key, descending=sort_dir == "desc", limit=limit)
     _deliver(rows.select(TABLE_COLUMNS) if kind == "table" else rows, kind, output)
+    for problem in clouds.problems:
+        click.echo(problem, err=True)
     for reading in readings:
         line = f"{reading.listing}: {reading.status}, {reading.rows.num_rows} shares"
         click.echo("; ".join([line, *reading.remarks]), err=True)
-    if not all(reading.status.is_proven for reading in readings):
+    if clouds.problems or not all(reading.status.is_proven for reading in readings):
         sys.exit(SOME_NOT_PROVEN)
 
 
@@ -272,8 +278,6 @@ def _settings_for(cloud: str | None, projects: tuple[str, ...]) -> Settings:
     if projects:
         overrides["vbs_projects"] = ",".join(projects)
     if cloud is not None:
-        if "vbs_clouds" not in Settings.model_fields:
-            raise ConfigurationError("--cloud: clouds.yaml is not read yet, set VBS_ENDPOINT and VBS_TOKEN_FILE")
         overrides["vbs_clouds"] = cloud
     return load_settings(**overrides)
 

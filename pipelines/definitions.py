@@ -9,9 +9,11 @@ from datetime import datetime
 
 import dagster as dg
 
+from pipelines.auth import Account, accounts
 from pipelines.client import Transport
+from pipelines.connect import utc_now
 from pipelines.defs.assets import GROUP, backup_share_pages, histories, staged_frames, sync_report
-from pipelines.defs.resources import ClientResource, WarehouseResource, utc_now
+from pipelines.defs.resources import ClientResource, WarehouseResource
 from pipelines.settings import Settings, load_settings
 from pipelines.tuning import tune_process
 
@@ -22,8 +24,12 @@ def build_definitions(
     settings: Callable[[], Settings] = load_settings,
     transport: Transport | None = None,
     now: Callable[[], datetime] = utc_now,
+    find_accounts: Callable[[Settings], list[Account]] = accounts,
 ) -> dg.Definitions:
-    """Assets, job, schedule. `settings` is read when a step runs; `transport` and `now` are for tests and demo."""
+    """Assets, job, schedule. `settings` is read when a step runs; `transport` and `now` are for tests and demo.
+
+    `find_accounts` is for who has logged in already.
+    """
     job = dg.define_asset_job(
         JOB_NAME,
         selection=dg.AssetSelection.groups(GROUP),
@@ -41,7 +47,7 @@ def build_definitions(
         jobs=[job],
         schedules=[schedule],
         resources={
-            "client": ClientResource(settings, transport, now),
+            "client": ClientResource(settings, find_accounts, transport, now),
             "warehouse": WarehouseResource(settings),
         },
         # A step in a process of its own costs seconds of start-up; side by side is inside the extract asset.

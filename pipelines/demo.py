@@ -41,6 +41,7 @@ class Demo:
             vbs_region=REGION,
             vbs_token=DEMO_TOKEN,
             vbs_projects=",".join(self.world.projects),
+            vbs_requests_per_second=0,  # the simulator is on this machine
             data_dir=self.folder,
         )
 

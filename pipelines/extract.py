@@ -27,7 +27,8 @@ from pipelines.walk import Row, Walk, walk
 Now = Callable[[], datetime]
 Known = Callable[[Listing], Mapping[str, str]]
 """The shares of a listing that are known so far, and the backup of each; may raise any BackupSharesError."""
-A, T = TypeVar("A"), TypeVar("T")
+A = TypeVar("A")
+T = TypeVar("T")
 
 MOST_CONTROLS = 3
 """Shares on which the filter is tried before it counts as broken."""
@@ -89,7 +90,8 @@ def observe_listing(
     client.begin(listing)
     with LandingWriter(landing, listing) as writer:
         reader = _Reader(listing, client, writer, options.pages_side_by_side)
-        code, absent, verdict = "", {}, Verdict()
+        code, verdict = "", Verdict()
+        absent: Mapping[str, str] = {}
         try:
             proof = walk(
                 reader.fetch,

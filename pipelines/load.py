@@ -9,7 +9,7 @@ Not here: what recording does (warehouse.py), what a page means (normalize.py).
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pipelines.delta import CountedPage, compare
-from pipelines.errors import BackupSharesError, LandingError, StaleDifferenceError
+from pipelines.errors import BackupSharesError, LandingError, StaleDifferenceError, WarehouseError
 from pipelines.landing import (
     LandedFile,
     landed_file,
@@ -61,6 +61,36 @@ def unrecorded_files(landing: Path, ledger: Ledger, sync_id: str) -> list[Unload
         except LandingError as error:
             found.append(Unloaded(file, str(error)))
     return found
+
+
+def known_shares(warehouse: Warehouse | None, landing: Path) -> Callable[[Listing], dict[str, str]]:
+    """What was known of a listing before this sync: its shares, and the backup of each.
+
+    That is what is open in the warehouse, and what landed observations show that are not recorded yet: a share may
+    have come with one of them. More than is open does no harm, for it is only asked about again.
+    The function raises WarehouseError or LandingError where that cannot be told.
+    """
+    try:
+        files = pending_files(landing, warehouse.ledger() if warehouse else Ledger.empty())
+    except WarehouseError as error:
+        return _unknown(error)
+
+    def known(listing: Listing) -> dict[str, str]:
+        found = warehouse.open_shares(listing) if warehouse else {}
+        for file in files:
+            if file.listing == listing:
+                shares = normalize_landed(file, read_observation(file)).shares
+                found |= dict(zip(shares["share_id"], shares["backup_id"], strict=True))
+        return found
+
+    return known
+
+
+def _unknown(error: WarehouseError) -> Callable[[Listing], dict[str, str]]:
+    def known(_: Listing) -> dict[str, str]:
+        raise error
+
+    return known
 
 
 def normalize_landed(file: LandedFile, observation: Observation) -> Normalized:

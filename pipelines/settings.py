@@ -17,6 +17,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pipelines.errors import ConfigurationError, printable
 from pipelines.observation import PROJECT_ID
 
+REGION = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+"""A name of a region. It becomes part of paths."""
+
+TOKEN = r"[!-~]{1,32768}"  # noqa: S105 - a pattern
+"""What may be sent as a token. httpx quotes a header value that it refuses, so nothing else must get that far."""
+
 LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 """Hosts that may be spoken to without TLS: a token sent to them does not leave the machine."""
 
@@ -26,27 +32,42 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
 
+    vbs_clouds: Annotated[
+        str,
+        Field(
+            description="Clouds of `clouds.yaml` to observe, comma-separated. Unset, and no token set: what `OS_CLOUD` "
+            "or `OS_AUTH_URL` says."
+        ),
+    ] = ""
     vbs_endpoint: Annotated[
         str | None,
         Field(
             description="Base URL of the Volume Backup Service, without the project, such as "
-            "`https://vbs.eu-de.example.com`. `https` only; `http` is taken for loopback."
+            "`https://vbs.eu-de.example.com`. `https` only; `http` is taken for loopback. Unset: what the cloud's "
+            "catalogue says."
         ),
     ] = None
     vbs_region: Annotated[
         str,
         Field(
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
-            description="Name under which the region is kept in the history. Set it before the first sync.",
+            pattern=f"^{REGION}$",
+            description="Name under which the region is kept in the history, for a token and for clouds without "
+            "`region_name`. Set it before the first sync.",
         ),
     ] = "default"
-    vbs_token: Annotated[SecretStr | None, Field(description="Static token, sent as `X-Auth-Token`.")] = None
+    vbs_token: Annotated[
+        SecretStr | None, Field(description="Static token instead of a cloud, sent as `X-Auth-Token`.")
+    ] = None
     vbs_token_file: Annotated[
         Path | None,
         Field(description="File that holds the token instead of `VBS_TOKEN`; not readable by others (`chmod 600`)."),
     ] = None
     vbs_projects: Annotated[
-        str, Field(description="Project ids to observe, comma-separated. Both directions of each are listed.")
+        str,
+        Field(
+            description="Projects to observe, comma-separated, both directions of each: ids or names, `*` and `?` as "
+            "wildcards, a leading `!` leaves out. Unset: all that the credential can see. With a token: plain ids."
+        ),
     ] = ""
     vbs_page_size: Annotated[
         int, Field(ge=20, le=1000, description="Shares asked for per request (`limit`, 20 to 1000).")
@@ -120,14 +141,19 @@ class Settings(BaseSettings):
         """The base URL, without trailing slash and without `/v2`; raises ConfigurationError."""
         if self.vbs_endpoint is None:
             raise ConfigurationError(f"VBS_ENDPOINT is not set: {_ENDPOINT_SHAPE}")
-        return _checked_endpoint(self.vbs_endpoint.strip())
+        return _without_version(checked_url(self.vbs_endpoint.strip(), "VBS_ENDPOINT"), "VBS_ENDPOINT")
 
     def project_ids(self) -> tuple[str, ...]:
         """The configured project ids, in order; raises ConfigurationError unless each is well-formed."""
-        ids = tuple(part.strip() for part in self.vbs_projects.split(",") if part.strip())
+        ids = comma_separated(self.vbs_projects)
         if not ids:
             raise ConfigurationError("VBS_PROJECTS is not set: name the project ids to observe, comma-separated")
         for project_id in ids:
+            if re.search(r"[*?]|^!", project_id):
+                raise ConfigurationError(
+                    f"VBS_PROJECTS holds {printable(project_id, 40)!r}, a pattern, and what a static token can see is "
+                    "not known: name plain project ids, or use a cloud (VBS_CLOUDS)"
+                )
             if not re.fullmatch(PROJECT_ID, project_id):
                 raise ConfigurationError(
                     f"VBS_PROJECTS holds {printable(project_id, 40)!r}, which is not a project id: "
@@ -138,28 +164,50 @@ class Settings(BaseSettings):
 
 _ENDPOINT_SHAPE = "give the base URL of the service, such as https://vbs.eu-de.example.com"
 _HOST_AND_PORT = re.compile(r"([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
+_PROJECT_AT_END = re.compile(rf"/+({PROJECT_ID}|%\((project|tenant)_id\)s)/*$")
 
 
-def _checked_endpoint(url: str) -> str:
+def comma_separated(text: str) -> tuple[str, ...]:
+    """What stands between the commas, without the blanks around it."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def base_url(url: str, name: str) -> str:
+    """The base URL of the service out of what a catalogue says: without `/v2` and without the project at its end.
+
+    `name` is what the ConfigurationError calls it.
+    """
+    return _without_version(checked_url(_PROJECT_AT_END.sub("", url.strip()), name), name)
+
+
+def checked_url(url: str, name: str, shape: str = _ENDPOINT_SHAPE) -> str:
+    """`url` without trailing slash: https (or http to loopback), host, port and path, and nothing else.
+
+    Raises ConfigurationError that calls the URL `name` and never quotes it.
+    """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise ConfigurationError(f"VBS_ENDPOINT is not a URL: {_ENDPOINT_SHAPE}") from None
+        raise ConfigurationError(f"{name} is not a URL: {shape}") from None
     if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ConfigurationError(f"VBS_ENDPOINT has more than scheme, host and path: {_ENDPOINT_SHAPE}")
+        raise ConfigurationError(f"{name} has more than scheme, host and path: {shape}")
     is_plain = url.isascii() and url.isprintable() and " " not in url and _HOST_AND_PORT.fullmatch(parts.netloc)
     if parts.scheme not in ("http", "https") or not is_plain:
-        raise ConfigurationError(f"VBS_ENDPOINT is not an http(s) URL: {_ENDPOINT_SHAPE}")
+        raise ConfigurationError(f"{name} is not an http(s) URL: {shape}")
     if parts.scheme == "http" and host not in LOOPBACK_HOSTS:
         raise ConfigurationError(
-            "VBS_ENDPOINT begins with http:// and would send the token in the clear: use https:// "
+            f"{name} begins with http:// and would send the token in the clear: use https:// "
             "(http is taken for loopback only)"
         )
-    path = parts.path.rstrip("/").removesuffix("/v2").rstrip("/")
-    if any(re.fullmatch(PROJECT_ID, segment) for segment in path.split("/")):
-        raise ConfigurationError("VBS_ENDPOINT ends in a project id: give it without the project")
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _without_version(url: str, name: str) -> str:
+    url = url.removesuffix("/v2").rstrip("/")
+    if any(re.fullmatch(PROJECT_ID, segment) for segment in url.split("/")[3:]):
+        raise ConfigurationError(f"{name} ends in a project id: give it without the project")
+    return url
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -111,6 +111,12 @@ class Warehouse:
             row = _ledger_row(observation, file, sha256, normalized) | counts
             connection.execute(insert(observations).values(row))
 
+    def open_shares(self, listing: Listing) -> dict[str, str]:
+        """The shares of a listing that are current, and the backup of each."""
+        with self._transaction() as connection:
+            shares = _open_versions(connection, backup_share_history, listing, "backup_id")
+        return dict(zip(shares["share_id"], shares["backup_id"], strict=True))
+
     def count(self, table: Table) -> int:
         with self._transaction() as connection:
             return connection.execute(select(func.count()).select_from(table)).scalar_one()

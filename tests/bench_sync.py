@@ -6,11 +6,9 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipelines.auth import token_source
-from pipelines.client import ShareClient
-from pipelines.extract import observe_listings
-from pipelines.load import load_pending, pending_files, stage
-from pipelines.observation import listings
+from pipelines.connect import open_clouds
+from pipelines.extract import Options, observe_listings
+from pipelines.load import known_shares, load_pending, pending_files, stage
 from pipelines.publish import reading, writing
 from pipelines.settings import Settings
 from pipelines.tuning import tune_process
@@ -20,7 +18,7 @@ from tests.bench import cpu_of_this_process
 
 def main(home: Path, day: int) -> None:
     tune_process()
-    settings = Settings(data_dir=home, vbs_region="bench")
+    settings = Settings(data_dir=home, vbs_region="bench", vbs_requests_per_second=0)
     now = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(days=day)
     begun = cpu_of_this_process()
     steps: dict[str, float] = {}
@@ -28,11 +26,18 @@ def main(home: Path, day: int) -> None:
     def step(name: str) -> None:
         steps[name] = cpu_of_this_process() - begun - sum(steps.values())
 
-    client = ShareClient(settings.endpoint(), token_source(settings), max_connections=settings.vbs_concurrency)
-    todo = listings(settings.vbs_region, settings.project_ids())
-    observed = observe_listings(todo, client, settings.landing_folder, sync_id=f"day {day}", now=lambda: now)
-    assert all(seen.status.is_proven for _, seen in observed)
-    client.close()
+    with open_clouds(settings) as clouds, reading(settings.warehouse_address()) as published:
+        known = known_shares(published, settings.landing_folder)
+        options = Options(pages_side_by_side=settings.vbs_pages_side_by_side)
+        observed = observe_listings(
+            clouds.clients,
+            settings.landing_folder,
+            sync_id=f"day {day}",
+            now=lambda: now,
+            known=known,
+            options=options,
+        )
+        assert all(seen.status.is_proven for _, seen in observed)
     step("extract")
     with reading(settings.warehouse_address()) as published:
         ledger = published.ledger() if published else Ledger.empty()

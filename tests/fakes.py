@@ -1,9 +1,10 @@
-"""The simulated service without a port: the same core behind an httpx transport.
+"""The simulated service without a port, the same core behind an httpx transport; and what an error could show.
 
 Not here: the simulator itself (pipelines/simulator/).
 """
 
 import json
+import traceback
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -71,3 +72,12 @@ def log_in(service: Service, identity: dict, scope: dict | None = None, **query:
 def password_identity(password: str = Account().password) -> dict:
     user = {"name": "demo", "password": password, "domain": {"name": "demo-domain"}}
     return {"methods": ["password"], "password": {"user": user}}
+
+
+def all_texts(error: BaseException | None) -> str:
+    """Everything about the error that could be printed, the errors that it hides among it."""
+    texts = []
+    while error is not None:
+        texts += [str(error), repr(error), repr(vars(error)), *traceback.format_exception(error)]
+        error = error.__cause__ or error.__context__
+    return "\n".join(texts)

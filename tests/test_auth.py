@@ -1,17 +1,18 @@
-"""The credential: one token from one place, checked before anything could quote it.
+"""The static token: from one place, checked before anything could quote it.
 
-Not here: that the token is sent and never shown afterwards (test_client.py).
+Not here: that the token is sent and never shown afterwards (test_client.py), logins (test_login.py).
 """
 
 import os
 import random
-import traceback
 
 import pytest
 
-from pipelines.auth import MAX_TOKEN_LENGTH, StaticToken, token_source
+from pipelines.auth import StaticToken, accounts
 from pipelines.errors import ConfigurationError
+from pipelines.observation import Direction, Listing
 from pipelines.settings import Settings, load_settings
+from tests.fakes import all_texts
 
 TOKEN = "gAAAAABcanary_-=+/.Token"
 PROJECT = "0123456789abcdef0123456789abcdef"
@@ -21,8 +22,10 @@ PROJECT = "0123456789abcdef0123456789abcdef"
 def folder(tmp_path, monkeypatch):
     """An empty working directory, and an environment without any of our settings."""
     monkeypatch.chdir(tmp_path)
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    for name in [*map(str.upper, Settings.model_fields), *(name for name in os.environ if name.startswith("OS_"))]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VBS_ENDPOINT", "https://vbs.example.com/v2")
+    monkeypatch.setenv("VBS_PROJECTS", PROJECT)
     return tmp_path
 
 
@@ -39,23 +42,15 @@ def write(path, content: bytes, mode: int = 0o600):
 
 
 def configured_token() -> str:
-    return token_source(load_settings()).token(PROJECT)
+    (account,) = accounts(load_settings())
+    return account.tokens.token(PROJECT)
 
 
 def refusal() -> ConfigurationError:
     with pytest.raises(ConfigurationError) as caught:
-        token_source(load_settings())
+        accounts(load_settings())
     assert str(caught.value).isprintable()
     return caught.value
-
-
-def all_texts(error: BaseException) -> str:
-    """Everything about the error that could be printed, the errors that it hides among it."""
-    texts = []
-    while error is not None:
-        texts += [str(error), repr(error), repr(vars(error)), *traceback.format_exception(error)]
-        error = error.__cause__ or error.__context__
-    return "\n".join(texts)
 
 
 # Where it comes from
@@ -126,7 +121,7 @@ def test_a_file_for_the_owner_or_the_group_is_taken(mode, token_file):
 # Tokens that cannot be sent
 
 _AT = len(TOKEN) // 2
-_LONGEST = "t" * MAX_TOKEN_LENGTH
+_LONGEST = "t" * 32_768
 
 MALFORMED = [
     TOKEN[:_AT] + spoiler + TOKEN[_AT:] for spoiler in "\n\r\t \v\f\x01\x1b\x7f\x85\xa0\xadéßŁ€\u200b\u2028\u202e中🔑"
@@ -192,6 +187,39 @@ def test_the_longest_token_and_every_printable_character_are_taken(monkeypatch):
 
 
 # What holds it
+
+
+def test_a_static_token_is_one_account_with_endpoint_region_and_projects_as_set(monkeypatch):
+    monkeypatch.setenv("VBS_TOKEN", TOKEN)
+    monkeypatch.setenv("VBS_REGION", "eu-de")
+    (account,) = accounts(load_settings())
+    assert (account.region, account.endpoint, account.problem) == ("eu-de", "https://vbs.example.com", "")
+    assert account.listings() == [Listing("eu-de", PROJECT, way) for way in Direction]
+    assert TOKEN not in repr(account)
+
+
+@pytest.mark.parametrize("pattern", ["*", "0123*", "?" * 32, f"!{PROJECT}"])
+def test_a_pattern_is_refused_where_nobody_can_say_what_it_means(pattern, monkeypatch):
+    monkeypatch.setenv("VBS_TOKEN", TOKEN)
+    monkeypatch.setenv("VBS_PROJECTS", pattern)
+    assert str(refusal()).startswith(f"VBS_PROJECTS holds {pattern!r}, a pattern, and what a static token can see")
+
+
+@pytest.mark.parametrize("variable", ["VBS_TOKEN", "VBS_TOKEN_FILE"])
+def test_a_token_and_a_cloud_at_once_are_refused(variable, monkeypatch):
+    monkeypatch.setenv(variable, TOKEN)
+    monkeypatch.setenv("VBS_CLOUDS", "otc")
+    assert str(refusal()) == "VBS_CLOUDS and VBS_TOKEN or VBS_TOKEN_FILE are both set: set one of them"
+
+
+def test_a_token_wins_over_the_cloud_of_the_environment(monkeypatch):
+    monkeypatch.setenv("VBS_TOKEN", TOKEN)
+    monkeypatch.setenv("OS_CLOUD", "otc")
+    assert configured_token() == TOKEN
+
+
+def test_a_static_token_cannot_be_renewed():
+    assert StaticToken(TOKEN).renewed(PROJECT, TOKEN) is None
 
 
 def test_a_static_token_is_the_same_for_every_project():

@@ -17,6 +17,7 @@ import pytest
 
 from pipelines.output import to_csv, to_json
 from pipelines.simulator.faults import FAULTS, Fault, meaning
+from pipelines.simulator.iam import Account
 from pipelines.simulator.server import serve
 from pipelines.simulator.service import Service
 from pipelines.simulator.world import World
@@ -59,6 +60,17 @@ def synced(service: Service, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         ({"VBS_PROJECTS": f"{PROJECT},{PROJECT}"}, f"VBS_PROJECTS names {PROJECT} twice"),
         ({"VBS_TOKEN": ""}, "no credential is set"),
         ({"VBS_TOKEN": f"{CANARY}\nX-Evil: 1"}, "VBS_TOKEN must hold one token"),
+        ({"VBS_CLOUDS": "otc"}, "VBS_CLOUDS and VBS_TOKEN or VBS_TOKEN_FILE are both set"),
+        ({"VBS_TOKEN": "", "VBS_CLOUDS": "otc"}, "there is no cloud 'otc': no clouds.yaml was found"),
+        ({"VBS_TOKEN": "", "OS_CLOUD": "otc"}, "there is no cloud 'otc': no clouds.yaml was found"),
+        (
+            {"VBS_TOKEN": "", "OS_AUTH_URL": "http://iam.example.com", "OS_TOKEN": CANARY},
+            "the auth_url of cloud envvars",
+        ),
+        (
+            {"VBS_TOKEN": "", "OS_AUTH_URL": "https://iam.example.com", "OS_PASSWORD": CANARY},
+            "cloud envvars lacks user",
+        ),
         ({"VBS_TOKEN": "", "VBS_TOKEN_FILE": "/does/not/exist"}, "VBS_TOKEN_FILE cannot be read: no such file"),
         ({"WAREHOUSE_URL": f"oracle://me:{CANARY}@db/x"}, "WAREHOUSE_URL is of the kind oracle"),
         ({"WAREHOUSE_URL": f"{CANARY} is no url"}, "WAREHOUSE_URL is not a URL"),
@@ -122,6 +134,45 @@ def test_a_query_answers_in_every_format(synced: tuple[Path, str], service: Serv
     assert as_parquet.column("share_id").to_pylist() == expected
     assert as_parquet.schema.field("share_created_at").type == pa.timestamp("us", tz="UTC")
     assert all(share_id in as_table for share_id in expected)
+
+
+CLOUD = {"OS_USERNAME": "demo", "OS_USER_DOMAIN_NAME": "demo-domain", "OS_REGION_NAME": "eu-de"}
+PASSWORD = "canary-password-2b1f"
+
+
+def test_a_sync_logs_in_with_what_a_cloud_user_has_in_the_environment(tmp_path: Path) -> None:
+    service = Service(World(projects=2, shares=20), account=Account(password=PASSWORD))
+    with serve(service) as url:
+        done = run(tmp_path, "sync", OS_AUTH_URL=f"{url}/v3", OS_PASSWORD=PASSWORD, **CLOUD)
+
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().count("covered") == 4
+    assert PASSWORD not in done.stdout.decode() + done.stderr.decode()
+    tokens = [path for _, path, _ in service.requests if path == "/v3/auth/tokens"]
+    assert len(tokens) == 3, "what was found before the job is what the job uses"
+
+
+def test_a_refused_login_exits_1_with_a_sentence_after_one_attempt(tmp_path: Path) -> None:
+    service = Service(World(projects=2, shares=20), account=Account(password=PASSWORD))
+    with serve(service) as url:
+        done = run(tmp_path, "sync", OS_AUTH_URL=url, OS_PASSWORD=f"wrong-{PASSWORD}", **CLOUD)
+
+    told = done.stderr.decode()
+    assert done.returncode == 1
+    assert "cloud envvars: the identity service at 127.0.0.1" in told
+    assert "refused the login: HTTP 401; IAM.0062; Incorrect user name or password." in told
+    assert PASSWORD not in told + done.stdout.decode()
+    assert [path for _, path, _ in service.requests] == ["/v3/auth/tokens"]
+
+
+def test_a_project_that_is_not_visible_exits_2_and_nothing_is_asked_about_shares(tmp_path: Path) -> None:
+    service = Service(World(projects=2, shares=20), account=Account(password=PASSWORD))
+    with serve(service) as url:
+        done = run(tmp_path, "sync", OS_AUTH_URL=url, OS_PASSWORD=PASSWORD, VBS_PROJECTS=PROJECT, **CLOUD)
+
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith(f"backup-shares: VBS_PROJECTS names '{PROJECT}', and the credential can see")
+    assert [path for _, path, _ in service.requests] == ["/v3/auth/tokens", "/v3/auth/projects"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The Dagster graph as a whole, in process, against the simulator behind a mock transport."""
 
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from pipelines.observation import Direction
 from pipelines.publish import reading
 from pipelines.settings import Settings, isolated_settings
 from pipelines.simulator.faults import Fault, Operation
+from pipelines.simulator.iam import Account
 from pipelines.simulator.scenario import Malformed, Scenario
+from pipelines.simulator.server import serve
 from pipelines.simulator.service import Service
 from pipelines.simulator.world import World
 from tests.fakes import transport
@@ -297,3 +301,114 @@ def test_a_home_that_dagster_would_misread_is_refused_in_a_sentence(tmp_path: Pa
     with pytest.raises(ConfigurationError, match="DATA_DIR or DAGSTER_HOME"):
         prepare_home(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+# Clouds instead of a static token: the login is real, over a port, as keystoneauth1 knows no mock transport
+
+
+@pytest.fixture
+def in_clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
+    """Writes clouds.yaml, from the name to the auth of each cloud, and gives the settings for them."""
+
+    def write(**clouds: dict[str, str]) -> Settings:
+        user = {"username": "demo", "password": PASSWORD, "user_domain_name": "demo-domain"}
+        content = {name: {"auth": user | auth, "region_name": "eu-de"} for name, auth in clouds.items()}
+        path = tmp_path / "clouds.yaml"
+        path.write_text(json.dumps({"clouds": content}))
+        path.chmod(0o600)
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(path))
+        return isolated_settings(vbs_clouds=",".join(clouds), data_dir=tmp_path / "data")
+
+    return write
+
+
+def run(settings: Settings) -> Any:
+    definitions = build_definitions(lambda: settings, now=lambda: NOON)
+    return run_job(definitions, JOB_NAME, settings.data_dir / "dagster_home", log_level="DEBUG")
+
+
+def logins(service: Service) -> int:
+    return sum(path == "/v3/auth/tokens" for _, path, _ in service.requests)
+
+
+PASSWORD = "canary-password-that-must-never-be-seen"
+USER = Account(password=PASSWORD)
+
+
+def test_a_sync_of_two_clouds_publishes_both(in_clouds: Callable[..., Settings]) -> None:
+    one, two = (Service(World(seed=seed, projects=2, shares=20), account=USER) for seed in (1, 2))
+    with serve(one) as first, serve(two) as second:
+        settings = in_clouds(one={"auth_url": first}, two={"auth_url": second})
+        outcome = run(settings)
+
+    assert outcome.succeeded, outcome.failures
+    assert (logins(one), logins(two)) == (3, 3)
+    published = {row["share_id"] for row in ask(settings, "SELECT share_id FROM backup_shares WHERE region = 'eu-de'")}
+    assert published == set(truth(one, one.world)) | set(truth(two, two.world))
+
+
+def test_a_cloud_that_refuses_the_login_turns_the_run_red_and_the_others_are_published(
+    in_clouds: Callable[..., Settings], service: Service, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service = Service(service.world, account=USER)
+    shut = Service(World(seed=2, projects=2, shares=20), account=USER)
+    with serve(service) as first, serve(shut) as second:
+        settings = in_clouds(shut={"auth_url": second, "password": f"wrong-{PASSWORD}"}, open={"auth_url": first})
+        outcome = run(settings)
+
+    assert not outcome.succeeded
+    (told,) = outcome.failures
+    assert told.startswith(
+        "0 of 4 listings are not proven; the others are published.\ncloud shut: the identity service"
+    )
+    assert "refused the login: HTTP 401; IAM.0062" in told
+    assert logins(shut) == 1
+    assert {row["share_id"] for row in ask(settings, "SELECT share_id FROM backup_shares")} == set(
+        truth(service, service.world)
+    )
+    assert "cloud shut: the identity service" in "".join(capfd.readouterr()), "it is in the log as well"
+
+
+def test_clouds_that_all_refuse_the_login_leave_the_history_alone_and_say_so(
+    in_clouds: Callable[..., Settings], world: World
+) -> None:
+    service = Service(world, account=USER)
+    with serve(service) as url:
+        settings = in_clouds(sim={"auth_url": url})
+        assert run(settings).succeeded
+        before = ask(settings, "SELECT * FROM backup_share_history ORDER BY ALL")
+        settings = in_clouds(sim={"auth_url": url, "password": "wrong"})
+        service.requests.clear()
+        outcome = run(settings)
+
+    assert not outcome.succeeded
+    assert "cloud sim: the identity service" in outcome.failures[0]
+    assert [path for _, path, _ in service.requests] == ["/v3/auth/tokens"]
+    assert ask(settings, "SELECT * FROM backup_share_history ORDER BY ALL") == before
+
+
+def test_no_secret_of_a_cloud_is_found_in_anything_that_a_sync_writes(
+    in_clouds: Callable[..., Settings], world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    issued: list[bytes] = []
+
+    class Recording(Service):
+        def respond(self, request: Any) -> Any:
+            response = super().respond(request)
+            issued.append((response.header("X-Subject-Token") or "").encode())
+            return response
+
+    service = Recording(world, account=USER)
+    with serve(service) as url:
+        settings = in_clouds(sim={"auth_url": url})
+        run(settings)
+        service.faults = [Fault(Operation.DETAIL, nth=1, status=401), Fault(Operation.TOKEN, nth=2, status=503)]
+        run(settings)
+        service.faults = [Fault(Operation.TOKEN, status=401)]
+        run(settings)
+
+    secrets = [PASSWORD.encode(), *filter(None, issued)]
+    assert len(secrets) > 5
+    written = [path for path in settings.data_dir.rglob("*") if path.is_file()]
+    for content in [path.read_bytes() for path in written] + ["".join(capfd.readouterr()).encode()]:
+        assert not any(secret in content for secret in secrets)

@@ -64,7 +64,7 @@ def observe(service: Service, root: Path, what: list[Listing] | None = None, **o
     """Everything observed, in order; with small pages, so that there is something between them."""
     arguments = {"sync_id": "sync-1", "now": lambda: NOW, "page_size": 5, **options}
     with client_of(service) as client:
-        return list(observe_listings(what or wanted(service.world), client, root, **arguments))
+        return list(observe_listings(dict.fromkeys(what or wanted(service.world), client), root, **arguments))
 
 
 def landed_ids(file: LandedFile) -> set[str]:
@@ -147,8 +147,7 @@ def test_an_empty_listing_is_proven_empty(tmp_path):
 
 
 def test_no_listing_at_all_is_no_work(world, tmp_path):
-    with client_of(make_service(world)) as client:
-        assert list(observe_listings([], client, tmp_path, sync_id="s", now=lambda: NOW)) == []
+    assert list(observe_listings({}, tmp_path, sync_id="s", now=lambda: NOW)) == []
 
 
 def test_what_is_landed_is_what_was_reported(world, tmp_path):
@@ -317,7 +316,7 @@ def test_a_service_that_is_away_fails_every_listing_and_lands_them_all(world, tm
     with contextlib.closing(
         ShareClient("http://simulator", StaticToken("t"), transport=httpx.MockTransport(refuse), sleep=lambda s: None)
     ) as client:
-        observed = list(observe_listings(wanted(world), client, tmp_path, sync_id="s", now=lambda: NOW))
+        observed = list(observe_listings(dict.fromkeys(wanted(world), client), tmp_path, sync_id="s", now=lambda: NOW))
     assert {observation.status for _, observation in observed} == {ProofStatus.FAILED}
     for _, observation in observed:
         assert observation.reason.startswith("no answer from simulator: connect error; ")
@@ -333,7 +332,7 @@ def test_a_landing_that_cannot_be_written_ends_the_sync_and_keeps_what_was_lande
     landed = []
     with client_of(make_service(world)) as client:
         observing = observe_listings(
-            wanted(world), client, tmp_path, sync_id="s", now=lambda: NOW, concurrency=concurrency
+            dict.fromkeys(wanted(world), client), tmp_path, sync_id="s", now=lambda: NOW, concurrency=concurrency
         )
         with pytest.raises(LandingError, match="LANDING_DIR"):
             landed.extend(observing)

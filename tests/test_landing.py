@@ -261,7 +261,7 @@ def test_neither_the_token_nor_key_material_reaches_the_disk(root):
     client = ShareClient("http://simulator", StaticToken("gAAAAABcanaryToken"), transport=transport(service))
     with contextlib.closing(client):
         wanted = listings("eu-de", service.world.projects)
-        landed = list(observe_listings(wanted, client, root, sync_id="sync-1", now=lambda: NOW))
+        landed = list(observe_listings(dict.fromkeys(wanted, client), root, sync_id="sync-1", now=lambda: NOW))
     # The pages are compressed on the disk: both as they lie there and as they are read.
     contents = [path.read_bytes() for path in everything_in(root)]
     contents += [body for file, _ in landed for body in read_pages(file)]

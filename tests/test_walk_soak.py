@@ -5,7 +5,6 @@ Not here: the schedules of the daily test run, and everything else about the wal
 
 import multiprocessing
 import os
-import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
@@ -57,7 +56,7 @@ def test_no_schedule_out_of_20_million_loses_a_share() -> None:
     with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
         tried = [(kind, pool.submit(enumerate_kind, kind, 1)) for kind in COMPLETE]
         tried += [(kind, pool.submit(enumerate_kind, kind, 0.1)) for kind in SAMPLED]
-        for kind, future in tried:
+        for _, future in tried:
             total += future.result()  # an AssertionError of a silent loss ends it
     print(f"{schedule_count(total)} schedules, 0 silent losses: {dict(total)}")
     assert schedule_count(total) >= 20_000_000

@@ -9,36 +9,54 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 from sqlalchemy import Table
 
 from pipelines.defs.resources import ClientResource, WarehouseResource, plain_failures
 from pipelines.errors import LandingError
-from pipelines.extract import observe_listings
-from pipelines.load import load_pending, pending_files, stage, unrecorded_files
+from pipelines.extract import Options, observe_listings
+from pipelines.load import known_shares, load_pending, pending_files, stage, unrecorded_files
 from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns, sql_folder
 from pipelines.warehouse import Ledger
 
 GROUP = "backup_shares"
+CLOSED_CLOUDS = "closed_clouds"
+"""Metadata of the pages: a sentence for each cloud that let nobody in, so that the report of the run can turn red."""
 Client = dg.ResourceParam[ClientResource]
 WarehouseDoor = dg.ResourceParam[WarehouseResource]
 
 
+class SyncConfig(dg.Config):
+    """What a person may say of one run."""
+
+    release_held: bool = Field(
+        default=False,
+        description="Record withdrawals that are held because too many shares are absent at once; look first.",
+    )
+
+
 @dg.asset(group_name=GROUP, kinds={"http", "parquet"})
 def backup_share_pages(
-    context: dg.AssetExecutionContext, client: Client, warehouse: WarehouseDoor
+    context: dg.AssetExecutionContext, config: SyncConfig, client: Client, warehouse: WarehouseDoor
 ) -> dg.MaterializeResult[Any]:
     """Raw pages of every listing with their proof, one file per listing in the landing."""
-    settings = client.load_settings
-    with plain_failures(), client.open() as open_client:
+    settings = client.load_settings()
+    options = Options(
+        page_size=settings.vbs_page_size,
+        concurrency=settings.vbs_concurrency,
+        pages_side_by_side=settings.vbs_pages_side_by_side,
+        release_held=config.release_held,
+    )
+    with plain_failures(), client.open() as clouds, warehouse.reading() as published:
+        for problem in clouds.problems:
+            context.log.error(problem)
         observed = observe_listings(
-            client.listings(),
-            open_client,
+            clouds.clients,
             warehouse.landing,
             sync_id=context.run.run_id,
             now=client.now,
-            page_size=settings().vbs_page_size,
-            concurrency=settings().vbs_concurrency,
-            pages_side_by_side=settings().vbs_pages_side_by_side,
+            known=known_shares(published, warehouse.landing),
+            options=options,
         )
         rows: list[dict[str, Any]] = []
         proven = 0
@@ -54,6 +72,8 @@ def backup_share_pages(
                     "shares": seen.distinct_ids,
                     "pages": seen.page_count,
                     "requests": seen.request_count,
+                    "absent": seen.absent_count,
+                    "held": seen.held_count,
                     "reason": seen.reason,
                     "landing_file": file.name,
                 }
@@ -61,6 +81,7 @@ def backup_share_pages(
     return dg.MaterializeResult(
         metadata={
             "listings": _table(rows),
+            CLOSED_CLOUDS: dg.MetadataValue.json(clouds.problems),
             "proven": proven,
             "not_proven": len(rows) - proven,
             "pages": sum(row["pages"] for row in rows),
@@ -142,7 +163,8 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         rows = published.query(_report("listing_status"), sync_id=context.run.run_id).to_pylist()
         changes = published.query(_report("changes_per_day")).to_pylist()
         missing = unrecorded_files(warehouse.landing, published.ledger(), context.run.run_id)
-    if not rows and not missing:
+    closed = _closed_clouds(context)
+    if not rows and not missing and not closed:
         raise dg.Failure(description="this run observed nothing: materialize backup_share_pages with it")
     problems = [f"{_name(row)}: {row['status']}, {row['reason']}" for row in rows if not row["is_proven"]]
     problems += [f"{unloaded.file.name}: {unloaded.reason}" for unloaded in missing]
@@ -151,6 +173,7 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         for row in rows
         if row["rejected"] > max(1, TOLERATED_REJECTS * (row["share_count"] + row["rejected"]))
     ]
+    held = [f"{_name(row)}: {row['reason']}" for row in rows if row["held"]]
     metadata = {
         "listings": _table([_plain(row) for row in rows]),
         "changes_per_day": _table([_plain(row) for row in changes[-31:]]),
@@ -159,11 +182,12 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         "shares": sum(row["share_count"] for row in rows),
         "rejected_records": sum(row["rejected"] for row in rows),
     }
-    if problems or unread:
+    if problems or unread or closed or held:
         stuck = {f"{each.file.listing.direction} {each.file.listing.project_id}" for each in missing}
         count = len({_name(row) for row in rows} | stuck)
         text = f"{len(problems)} of {count} listings are not proven; the others are published."
-        raise dg.Failure(description="\n".join([text, *problems, *unread]), metadata=metadata, allow_retries=False)
+        told = "\n".join([text, *closed, *problems, *held, *unread])
+        raise dg.Failure(description=told, metadata=metadata, allow_retries=False)
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -173,6 +197,15 @@ TOLERATED_REJECTS = 0.05
 
 def _name(row: dict[str, Any]) -> str:
     return f"{row['direction']} {row['project_id']}"
+
+
+def _closed_clouds(context: dg.AssetExecutionContext) -> list[str]:
+    """What the pages of this run say; they are the only place that knows, for a closed cloud lands no listing."""
+    event = context.instance.get_latest_materialization_event(dg.AssetKey("backup_share_pages"))
+    if event is None or event.run_id != context.run.run_id or event.asset_materialization is None:
+        return []
+    told = event.asset_materialization.metadata[CLOSED_CLOUDS].value
+    return [str(sentence) for sentence in told] if isinstance(told, list) else []
 
 
 def _ledger(warehouse: WarehouseResource) -> Ledger:

@@ -6,40 +6,34 @@ Not here: the settings themselves (settings.py).
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
 
-from pipelines.client import ShareClient, Transport
-from pipelines.clouds import open_clouds
+from pipelines.auth import Account, accounts
+from pipelines.client import Transport
+from pipelines.connect import OpenClouds, open_clouds, utc_now
 from pipelines.errors import BackupSharesError
-from pipelines.observation import Listing, listings
 from pipelines.publish import reading, writing
 from pipelines.settings import Settings
 from pipelines.warehouse import Warehouse
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class ClientResource:
-    """The cloud as configured. `transport` and `now` are replaced in tests and in the demo."""
+    """The clouds as configured. `find_accounts`, `transport` and `now` are replaced by the command line and tests."""
 
     load_settings: Callable[[], Settings]
+    find_accounts: Callable[[Settings], list[Account]] = accounts
     transport: Transport | None = None
     now: Callable[[], datetime] = utc_now
 
-    def listings(self) -> list[Listing]:
-        settings = self.load_settings()
-        return listings(settings.vbs_region, settings.project_ids())
-
-    @contextmanager
-    def open(self) -> Iterator[ShareClient]:
-        with open_clouds(self.load_settings(), transport=self.transport, now=self.now) as clouds:
-            yield clouds[0].client
+    def open(self) -> AbstractContextManager[OpenClouds]:
+        """Logs in where that is needed."""
+        return open_clouds(
+            self.load_settings(), find_accounts=self.find_accounts, transport=self.transport, now=self.now
+        )
 
 
 @dataclass(frozen=True)

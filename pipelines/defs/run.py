@@ -39,11 +39,16 @@ def prepare_home(folder: Path) -> Path:
     return home
 
 
-def run_job(definitions: dg.Definitions, job_name: str, home: Path, *, log_level: str = "INFO") -> RunOutcome:
+def run_job(
+    definitions: dg.Definitions, job_name: str, home: Path, *, log_level: str = "INFO", release_held: bool = False
+) -> RunOutcome:
     """Run the job to its end; the run and its events stand in the UI of the same DAGSTER_HOME afterwards."""
     with dg.DagsterInstance.from_config(str(prepare_home(home))) as instance:
         result = definitions.resolve_job_def(job_name).execute_in_process(
-            run_config={"loggers": {"console": {"config": {"log_level": log_level}}}},
+            run_config={
+                "loggers": {"console": {"config": {"log_level": log_level}}},
+                "ops": {"backup_share_pages": {"config": {"release_held": release_held}}},
+            },
             instance=instance,
             raise_on_error=False,
         )

@@ -10,6 +10,8 @@ select
     shares_granted as granted,
     shares_changed as changed,
     shares_withdrawn as withdrawn,
+    absent_count as absent,
+    held_count as held,
     rejected_count as rejected,
     page_count as pages,
     request_count as requests,
