@@ -12,6 +12,7 @@
                     filters.py      the API's filters, verified
     Verb 1 extract  extract.py      observe listings side by side walk.py     the paging proof, no I/O
                     landing.py      raw pages, written once       redact.py   key material out of them
+                    confirm.py      what is absent: is it gone?   ask.py      questions without a record
     Verb 2 normalize normalize.py   pages -> frames               records.py  the rules for one record
                                                                   delta.py    what differs, byte for byte
     Verb 3 record   history.py      what opens, what closes       load.py     what is landed and not recorded yet

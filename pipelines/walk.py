@@ -309,7 +309,7 @@ class _Pass:
         return rows
 
     def top(self, to_come: int = 0) -> Sequence[Row]:
-        """The last rows of the list, in descending order, so many more than the end takes."""
+        """The last rows of the list, in descending order: those to come, and some that are known."""
         rows = self.service.fetch(0, min(END_ROWS + to_come, self.service.limit), descending=True)
         last = (self.expected or 0) - 1
         self.note(rows, (last - at for at in range(len(rows))))
@@ -415,11 +415,8 @@ def _read_by_offset(seen: _Pass) -> None:
     try:
         _read_to_the_top(seen)
     except _StalledError:
-        if seen.service.follow is None:
-            raise
         _read_by_links(seen)
-        if not seen.by_links:
-            raise
+        raise
 
 
 def _read_to_the_top(seen: _Pass) -> None:
@@ -502,7 +499,10 @@ def _read_without_order(seen: _Pass, offset: int) -> None:
 
 
 def _read_by_links(seen: _Pass) -> None:
-    """Follow the links from the first page to the last. That proves no order, but the rows may make a certificate."""
+    """Follow the links, if there are any, from the first page to the last. Raises _FlawError after any.
+
+    That proves no order, but the rows may make a certificate.
+    """
     if seen.service.follow is None:
         return
     seen.page(0)

@@ -23,7 +23,7 @@ from pipelines.ask import SORT_COLUMNS, Reading, ask, together
 from pipelines.auth import StaticToken
 from pipelines.cli import SORT_KEYS
 from pipelines.client import ShareClient
-from pipelines.clouds import Cloud
+from pipelines.connect import OpenClouds
 from pipelines.filters import Filters
 from pipelines.observation import Direction, ProofStatus, listings
 from pipelines.simulator.faults import Fault, Operation
@@ -50,7 +50,12 @@ def readings(service: Service, filters: Filters, *, through=None, **options) -> 
     with closing(
         ShareClient("http://simulator", StaticToken(DEMO_TOKEN), transport=carrier, sleep=lambda seconds: None)
     ) as client:
-        return ask([Cloud(client, listings("eu-de", service.world.projects))], filters, page_size=20, **options)
+        return ask(
+            OpenClouds(dict.fromkeys(listings("eu-de", service.world.projects), client), []),
+            filters,
+            page_size=20,
+            **options,
+        )
 
 
 def truth(service: Service, keep) -> list[tuple[str, str, str]]:

@@ -19,7 +19,7 @@ import pytest
 from pipelines.auth import StaticToken
 from pipelines.client import ShareClient
 from pipelines.errors import LandingError
-from pipelines.extract import observe_listing, observe_listings, side_by_side
+from pipelines.extract import Options, nothing_known, observe_listing, observe_listings, side_by_side
 from pipelines.landing import LandedFile, landed_files, read_observation, read_pages
 from pipelines.observation import Direction, Listing, Observation, ProofStatus, listings
 from pipelines.simulator.faults import Fault, Operation
@@ -62,9 +62,25 @@ def wanted(world: World) -> list[Listing]:
 
 def observe(service: Service, root: Path, what: list[Listing] | None = None, **options):
     """Everything observed, in order; with small pages, so that there is something between them."""
-    arguments = {"sync_id": "sync-1", "now": lambda: NOW, "page_size": 5, **options}
+    return observe_knowing(nothing_known, service, root, what, **options)
+
+
+def observe_knowing(
+    known, service: Service, root: Path, what: list[Listing] | None = None, sync_id: str = "sync-1", **options
+):
+    """The same, where something was known before."""
+    clients = what or wanted(service.world)
     with client_of(service) as client:
-        return list(observe_listings(dict.fromkeys(what or wanted(service.world), client), root, **arguments))
+        return list(
+            observe_listings(
+                dict.fromkeys(clients, client),
+                root,
+                sync_id=sync_id,
+                now=lambda: NOW,
+                known=known,
+                options=Options(**{"page_size": 5, **options}),
+            )
+        )
 
 
 def landed_ids(file: LandedFile) -> set[str]:
@@ -167,7 +183,9 @@ def test_the_window_of_an_observation_is_from_before_its_first_to_after_its_last
         return NOW + timedelta(seconds=len(asked))
 
     with client_of(service) as client:
-        _, observation = observe_listing(wanted(world)[0], client, tmp_path, sync_id="s", now=now, page_size=5)
+        _, observation = observe_listing(
+            wanted(world)[0], client, tmp_path, sync_id="s", now=now, options=Options(page_size=5)
+        )
     assert (observation.observed_at, observation.finished_at) == (
         NOW + timedelta(seconds=1),
         NOW + timedelta(seconds=2),
@@ -219,7 +237,9 @@ def test_requests_of_an_earlier_sync_are_not_counted_again(world, tmp_path):
     service, listing = make_service(world), wanted(world)[0]
     with client_of(service) as client:
         counts = [
-            observe_listing(listing, client, tmp_path, sync_id=sync_id, now=lambda: NOW, page_size=5)[1].request_count
+            observe_listing(listing, client, tmp_path, sync_id=sync_id, now=lambda: NOW, options=Options(page_size=5))[
+                1
+            ].request_count
             for sync_id in ("sync-1", "sync-2")
         ]
     assert counts == [len(service.requests) / 2] * 2
@@ -332,7 +352,11 @@ def test_a_landing_that_cannot_be_written_ends_the_sync_and_keeps_what_was_lande
     landed = []
     with client_of(make_service(world)) as client:
         observing = observe_listings(
-            dict.fromkeys(wanted(world), client), tmp_path, sync_id="s", now=lambda: NOW, concurrency=concurrency
+            dict.fromkeys(wanted(world), client),
+            tmp_path,
+            sync_id="s",
+            now=lambda: NOW,
+            options=Options(concurrency=concurrency),
         )
         with pytest.raises(LandingError, match="LANDING_DIR"):
             landed.extend(observing)

@@ -22,7 +22,7 @@ import trustme
 from pipelines.auth import Account, accounts
 from pipelines.client import ShareClient
 from pipelines.errors import ApiError, ConfigurationError, CredentialError, PermanentApiError, TransientApiError
-from pipelines.extract import observe_listings
+from pipelines.extract import Options, observe_listings
 from pipelines.login import Project, RunTokens, Ticket
 from pipelines.observation import ProofStatus
 from pipelines.settings import Settings, load_settings
@@ -75,6 +75,8 @@ class Switchboard:
     """Leads the one port of this module to the service of each test: a port takes a while to open and close."""
 
     service: Service
+    faults = ()
+    """None that would belong to the port."""
 
     def respond(self, request: Any) -> Any:
         return self.service.respond(request)
@@ -709,7 +711,9 @@ def test_nothing_that_is_logged_shows_a_secret_or_comes_from_the_library(
 
 def observe(account: Account, folder: Path, client: ShareClient, **options: Any) -> list[tuple[ProofStatus, str]]:
     clients = dict.fromkeys(account.listings(), client)
-    observed = observe_listings(clients, folder, sync_id="s", now=lambda: datetime.now(UTC), page_size=20, **options)
+    observed = observe_listings(
+        clients, folder, sync_id="s", now=lambda: datetime.now(UTC), options=Options(page_size=20, **options)
+    )
     return [(seen.status, seen.reason) for _, seen in observed]
 
 

@@ -65,12 +65,14 @@ QUICK = (
     *(Tiny("share", 4, limit, clamp) for limit, clamp in ((2, 1), (3, 3), (4, 3), (4, 4))),
     *(Tiny("share", 4, 4, 4, counts=ALWAYS), Tiny("share", 4, 4, 4, depth=3), Tiny("aligned", 6, 4, 4)),
     *(Tiny("ties", 4, 3, 3), Tiny("ties", 4, 4, 4), Tiny("ties", 4, 4, 4, counts=ALWAYS)),
+    *(Tiny("ties", size, *pages, salt=salt) for size, pages in ((6, (3, 3)), (10, (5, 5))) for salt in (1, 2)),
     Tiny("aligned", 5, 4, 4, counts=ALWAYS),
 )
 QUICK_SIDE_BY_SIDE = (
     *(Tiny("share", 8, 3, 3, counts=1, arrival=arrival) for arrival in ARRIVALS),
     *(Tiny("aligned", 9, 4, 4, counts=1, arrival=(1, 0)), Tiny("ties", 13, 6, 6, depth=1, counts=1, arrival=(1, 0))),
     Tiny("share", 8, 3, 3, depth=1, counts=ALWAYS, arrival=(1, 0)),
+    Tiny("share", 10, 3, 3, counts=1, arrival=(1, 0)),
 )
 ONE_AFTER_THE_OTHER = (
     *(Tiny("share", size, *pages, depth=3) for size in SIZES for pages in PAGES),

@@ -18,31 +18,26 @@ SIZES = (4, 5, 6, 7)
 PAGES = ((2, 2), (3, 2), (4, 2), (3, 3), (4, 3), (4, 4))
 """Limit asked, rows served at most."""
 ARRIVALS = ((0, 1), (1, 0), (0, 2, 1), (2, 0, 1), (2, 1, 0), (1, 2, 0), (3, 1, 0, 2), (3, 2, 1, 0))
-COMPLETE = (
-    *(
-        Tiny(order, *each, depth=3)
-        for order in ("share", "aligned")
-        for each in tuple((n, *p) for n, p in product(SIZES, PAGES))
-    ),
-    *(Tiny("share", size, *pages, depth=3, counts=1) for size, pages in product(SIZES, PAGES)),
-    *(Tiny("share", size, *pages, depth=3, counts=ALWAYS) for size, pages in product((4, 5), PAGES)),
-    *(
-        Tiny("ties", size, *pages, depth=3, salt=salt)
-        for size, pages, salt in product(SIZES, PAGES[3:], (1, 2))
-        if size < 7 or pages == (4, 4)
-    ),
+"""How many pages are asked for side by side, and in which order they reach the service."""
+LISTINGS = [(size, *pages) for size, pages in product(SIZES, PAGES)]
+COMPLETE = [
+    *(Tiny(order, *listing, depth=3) for order, listing in product(("share", "aligned"), LISTINGS)),
+    *(Tiny("share", *listing, depth=3, counts=1) for listing in LISTINGS),
+    *(Tiny("share", size, *pages, depth=3, counts=ALWAYS) for size, pages in product((4, 5), PAGES[3:])),
+    *(Tiny("ties", size, *pages, depth=3, salt=salt) for size, pages, salt in product((4, 5), PAGES[3:], (1, 2))),
+    *(Tiny("ties", size, 4, 4, depth=3) for size in (6, 7)),
     *(Tiny("share", 7, 2, 2, depth=3, counts=1, arrival=arrival) for arrival in ARRIVALS[1:4]),
     *(Tiny("share", 8, 3, 3, depth=3, counts=1, arrival=arrival) for arrival in ARRIVALS),
-    *(Tiny("share", 10, 4, 3, depth=3, counts=1, arrival=arrival) for arrival in ARRIVALS[3:4]),
     *(Tiny("aligned", 9, 4, 4, depth=3, counts=1, arrival=arrival) for arrival in ARRIVALS[:4]),
-)
+]
 """Three changes, all schedules."""
-SAMPLED = (
+SAMPLED = [
     *(Tiny("share", size, *pages, depth=4) for size, pages in product(SIZES, PAGES[3:])),
-    *(Tiny("ties", size, 4, 4, depth=4, salt=3) for size in (4, 6)),
-    *(Tiny("share", 8, 3, 3, depth=4, counts=1, arrival=arrival) for arrival in ARRIVALS[:4]),
+    *(Tiny("ties", size, 4, 4, depth=4) for size in (4, 6)),
+    *(Tiny("share", 8, 3, 3, depth=4, counts=1, arrival=arrival) for arrival in ARRIVALS[:3]),
+    *(Tiny("share", 10, 3, 3, depth=3, counts=1, arrival=arrival) for arrival in ARRIVALS),
     *(Tiny("ties", 13, 6, 6, depth=3, counts=1, arrival=arrival) for arrival in ARRIVALS[:2]),
-)
+]
 """More changes, or more rows: a tenth."""
 
 
@@ -54,9 +49,9 @@ def test_no_schedule_out_of_20_million_loses_a_share() -> None:
     total: Counter[str] = Counter()
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
-        tried = [(kind, pool.submit(enumerate_kind, kind, 1)) for kind in COMPLETE]
-        tried += [(kind, pool.submit(enumerate_kind, kind, 0.1)) for kind in SAMPLED]
-        for _, future in tried:
-            total += future.result()  # an AssertionError of a silent loss ends it
+        tried = [pool.submit(enumerate_kind, kind, 1) for kind in COMPLETE]
+        tried += [pool.submit(enumerate_kind, kind, 0.1) for kind in SAMPLED]
+        for each in tried:
+            total += each.result()  # the AssertionError of a silent loss ends it
     print(f"{schedule_count(total)} schedules, 0 silent losses: {dict(total)}")
     assert schedule_count(total) >= 20_000_000
