@@ -131,9 +131,11 @@ def test_a_reader_without_this_package_finds_the_columns_and_the_proof(root):
         "offset",
         "limit",
         "descending",
+        "backup_id",
         "requested_at",
         "received_at",
         "request_id",
+        "record_count",
         "body",
     ]
     assert table.to_pylist()[1] == {

@@ -301,7 +301,7 @@ class Login:
         return self.values[0]
 
 
-@pytest.mark.parametrize("expires_at", range(8))
+@pytest.mark.parametrize("expires_at", range(7))
 def test_a_token_that_expires_during_the_walk_is_renewed_and_the_walk_goes_on(run, tmp_path, expires_at):
     service = Service(World(seed=3, projects=1, shares=130), token="new", clock=lambda: NOW)
     inner = transport(service)
