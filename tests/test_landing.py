@@ -143,6 +143,8 @@ def test_a_reader_without_this_package_finds_the_columns_and_the_proof(root):
         "offset": 8,
         "limit": 1000,
         "descending": False,
+        "backup_id": None,
+        "record_count": 1,
         "requested_at": NOW,
         "received_at": NOW + timedelta(seconds=1, microseconds=7),
         "request_id": "req-2",
