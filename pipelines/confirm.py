@@ -7,6 +7,7 @@ that answers empty): those wait for a person's word. No I/O: the questions are a
 Not here: which shares were known (load.py), requests (extract.py), what is closed (history.py).
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,10 +73,11 @@ def _filter_works(present: Collection[Row], ask: Ask) -> bool:
 
 
 def _verdict(absent: Mapping[str, str], ask: Ask) -> Verdict:
-    backup_ids = sorted(set(absent.values()))
+    shares_of: defaultdict[str, list[str]] = defaultdict(list)
+    for share_id, backup_id in sorted(absent.items()):
+        shares_of[backup_id].append(share_id)
     gone, shown, unanswered = [], [], 0
-    for backup_id, answer in zip(backup_ids, ask(backup_ids), strict=True):
-        asked = [share_id for share_id, backup in absent.items() if backup == backup_id]
+    for (backup_id, asked), answer in zip(shares_of.items(), ask(list(shares_of)), strict=True):
         told = {row.share_id for row in answer or ()}
         shown += [share_id for share_id in asked if share_id in told]
         if answer is None or any(row.backup_id != backup_id or row.share_id is None for row in answer):

@@ -32,8 +32,8 @@ T = TypeVar("T")
 
 MOST_CONTROLS = 3
 """Shares on which the filter is tried before it counts as broken."""
-MOST_PAGES_OF_A_BACKUP = 5
-"""A backup has ten recipients at most (api-facts 1.6): this is plenty even where pages are cut short."""
+MOST_PAGES_OF_A_BACKUP = 12
+"""A backup has ten recipients at most (api-facts 1.6): this is enough even where a page is cut to one row."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ Not here: the paging algorithm against hostile lists (test_walk.py), single answ
 import contextlib
 import itertools
 import json
+import re
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -14,17 +15,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.auth import StaticToken
 from pipelines.client import ShareClient
-from pipelines.errors import LandingError
+from pipelines.errors import LandingError, WarehouseError
 from pipelines.extract import Options, nothing_known, observe_listing, observe_listings, side_by_side
 from pipelines.landing import LandedFile, landed_files, read_observation, read_pages
 from pipelines.observation import Direction, Listing, Observation, ProofStatus, listings
-from pipelines.simulator.faults import Fault, Operation
+from pipelines.simulator.behaviour import Behaviour, Call
+from pipelines.simulator.faults import Fault, Operation, parse
 from pipelines.simulator.scenario import Malformed, Scenario
 from pipelines.simulator.service import DEMO_TOKEN, Service
+from pipelines.simulator.wire import Response, error
 from pipelines.simulator.world import World
 from tests.fakes import transport
 
@@ -574,3 +578,126 @@ def test_a_change_between_count_and_pages_costs_nothing(world, short, tmp_path):
         before = true_ids(service, short)
         observed = observe(service, tmp_path, [short], page_size=3, sync_id=f"{nth}-{ranks}")[0]
         assert_nothing_lost(service, before, observed)
+
+
+# What was known before and is absent now
+
+
+def held_by(service: Service):
+    """What was known before: what the service holds now, by the record."""
+    told = {
+        listing: {each["id"]: each["backup_id"] for each in service.listing(listing.project_id, listing.direction)}
+        for listing in wanted(service.world)
+    }
+    return told.__getitem__
+
+
+def evidence(file: LandedFile) -> list[tuple[str, set[str]]]:
+    pages = pq.read_table(file.path).select(["backup_id", "body"]).to_pylist()
+    asked = [page for page in pages if page["backup_id"] is not None]
+    return [(page["backup_id"], {each["id"] for each in json.loads(page["body"])["shared"]}) for page in asked]
+
+
+@pytest.fixture
+def yesterday(world):
+    return held_by(make_service(world, day=0))
+
+
+@pytest.fixture
+def withdrawn(world) -> dict[Listing, set[str]]:
+    """What the day takes from each listing; the world sees to it that something goes."""
+    days = [make_service(world, day=day) for day in (0, 3)]
+    gone = {listing: true_ids(days[0], listing) - true_ids(days[1], listing) for listing in wanted(world)}
+    assert any(gone.values())
+    return gone
+
+
+@pytest.mark.parametrize("pages_side_by_side", [1, 4])
+def test_a_share_that_is_absent_is_gone_once_the_filter_says_so_too(
+    world, tmp_path, yesterday, withdrawn, pages_side_by_side
+):
+    service = make_service(world, day=3)
+    for one in observe_knowing(yesterday, service, tmp_path, pages_side_by_side=pages_side_by_side):
+        assert_true(service, one)
+        file, observation = one
+        gone = withdrawn[observation.listing]
+        assert (set(observation.gone_ids), observation.absent_count, observation.reason) == (gone, len(gone), "")
+        assert read_observation(file) == observation
+        # The answers are kept as evidence, and are no part of the listing.
+        backups = {yesterday(observation.listing)[share_id] for share_id in gone}
+        assert {backup_id for backup_id, _ in evidence(file)} >= backups
+        assert all(not ids & gone for _, ids in evidence(file))
+        assert observation.page_count == len(list(read_pages(file))) + len(evidence(file))
+
+
+def test_where_nothing_is_absent_nothing_more_is_asked(world, tmp_path, yesterday):
+    plain = observe(make_service(world), tmp_path / "plain")
+    again = observe_knowing(yesterday, make_service(world), tmp_path / "again")
+    assert [each.request_count for _, each in again] == [each.request_count for _, each in plain]
+    assert all((each.absent_count, each.gone_ids) == (0, ()) for _, each in again)
+
+
+@pytest.mark.parametrize("fault", ["ignored-filters", "ignored-filters:name=backup_id", "empty-filters"])
+def test_a_service_without_a_working_filter_loses_no_share_and_says_why(world, tmp_path, yesterday, withdrawn, fault):
+    service = make_service(world, day=3, faults=[parse(fault)])
+    for one in observe_knowing(yesterday, service, tmp_path):
+        assert_true(service, one)
+        assert one[1].gone_ids == ()
+        assert ("filter does not show a share that is there" in one[1].reason) == bool(withdrawn[one[1].listing])
+
+
+def test_a_share_that_pages_hide_and_the_filter_shows_takes_the_proof_away(world, tmp_path, yesterday):
+    hidden = parse("hidden-rows:part=0.01,from_count=true,from_filters=false")
+    for _, observation in observe_knowing(yesterday, make_service(world, faults=[hidden]), tmp_path):
+        assert (observation.status, observation.may_close, observation.gone_ids) == (ProofStatus.INCOMPLETE, False, ())
+        assert re.search("the pages hid [12] known shares", observation.reason)
+
+
+def test_a_question_that_fails_leaves_the_share_as_it_was_and_the_listing_proven(world, tmp_path, yesterday, withdrawn):
+    class FilterFails(Behaviour):
+        def instead(self, call: Call) -> Response | None:
+            return error("vbs", 503, "VolumeBackup.0900", "no") if "backup_id" in call.parameters else None
+
+    service = make_service(world, day=3, faults=[FilterFails()])
+    for one in observe_knowing(yesterday, service, tmp_path):
+        assert_true(service, one)
+        assert one[1].gone_ids == ()
+        assert bool(one[1].reason) == bool(withdrawn[one[1].listing])
+
+
+def test_a_share_of_a_backup_with_other_shares_is_looked_for_on_all_pages_of_the_answer(tmp_path):
+    """A service that cuts pages to two rows hides no recipient of a backup."""
+    world = World(seed=7, projects=1, shares=60)
+    service = make_service(world, max_limit=2)
+    listing = Listing("eu-de", world.projects[0], OUT)
+    records = service.listing(listing.project_id, OUT)
+    crowded = max(Counter(each["backup_id"] for each in records).items(), key=lambda item: item[1])[0]
+    made_up = {"00000000-0000-4000-8000-00000000dead": crowded}
+    known = {each["id"]: each["backup_id"] for each in records} | made_up
+    (file, observation) = observe_knowing(lambda _: known, service, tmp_path, [listing], page_size=20)[0]
+    assert observation.gone_ids == tuple(made_up), observation
+    shown = set().union(*(ids for backup_id, ids in evidence(file) if backup_id == crowded))
+    assert shown == {each["id"] for each in records if each["backup_id"] == crowded}
+    assert len(shown) > 2
+
+
+def test_what_is_not_known_is_not_gone(world, tmp_path):
+    def broken(_: Listing):
+        raise WarehouseError("the warehouse refused: no")
+
+    service = make_service(world, day=3)
+    for one in observe_knowing(broken, service, tmp_path):
+        assert_true(service, one)
+        assert one[1].gone_ids == ()
+        assert one[1].reason.startswith("nothing is recorded as withdrawn, for it is not known what was there: ")
+
+
+def test_a_listing_that_empties_at_once_waits_for_a_person(world, tmp_path, yesterday):
+    nobody = World(seed=8, projects=3, shares=0)
+    many = {f"{number:08d}-0000-4000-8000-000000000000": f"b{number}" for number in range(30)}
+    service = make_service(nobody)
+    for release, gone in ((False, ()), (True, tuple(many))):
+        for _, observation in observe_knowing(lambda _: many, service, tmp_path / str(release), release_held=release):
+            assert observation.status is ProofStatus.COVERED
+            assert (observation.held_count, observation.gone_ids) == (0 if release else 30, gone)
+            assert ("--release-held" in observation.reason) == (not release)
