@@ -12,10 +12,11 @@ import pytest
 from pipelines.definitions import JOB_NAME, build_definitions
 from pipelines.defs.run import prepare_home, run_job
 from pipelines.errors import ConfigurationError
+from pipelines.load import load_pending
 from pipelines.observation import Direction
-from pipelines.publish import reading
+from pipelines.publish import reading, warehouse_file, writing
 from pipelines.settings import Settings, isolated_settings
-from pipelines.simulator.faults import Fault, Operation
+from pipelines.simulator.faults import Fault, Operation, parse
 from pipelines.simulator.iam import Account
 from pipelines.simulator.scenario import Malformed, Scenario
 from pipelines.simulator.server import serve
@@ -49,9 +50,9 @@ def settings(world: World, tmp_path: Path) -> Settings:
     )
 
 
-def sync(settings: Settings, service: Service, now: datetime = NOON) -> Any:
+def sync(settings: Settings, service: Service, now: datetime = NOON, **more: Any) -> Any:
     definitions = build_definitions(lambda: settings, transport=transport(service), now=lambda: now)
-    return run_job(definitions, JOB_NAME, settings.data_dir / "dagster_home", log_level="DEBUG")
+    return run_job(definitions, JOB_NAME, settings.data_dir / "dagster_home", log_level="DEBUG", **more)
 
 
 def ask(settings: Settings, sql: str) -> list[dict[str, Any]]:
@@ -385,6 +386,74 @@ def test_clouds_that_all_refuse_the_login_leave_the_history_alone_and_say_so(
     assert "cloud sim: the identity service" in outcome.failures[0]
     assert [path for _, path, _ in service.requests[before_that:]] == ["/v3/auth/tokens"]
     assert ask(settings, "SELECT * FROM backup_share_history ORDER BY ALL") == before
+
+
+# --- withdrawals ------------------------------------------------------------------------------------------------------
+
+
+def crowd(settings: Settings) -> tuple[World, Settings]:
+    """A world in which every listing of the first project is large enough to be worth a question."""
+    world = World(projects=1, shares=120)
+    return world, settings.model_copy(update={"vbs_projects": world.projects[0]})
+
+
+def shares_of(settings: Settings, direction: str) -> set[str]:
+    told = ask(settings, f"SELECT share_id FROM backup_shares WHERE direction = '{direction}'")
+    return {row["share_id"] for row in told}
+
+
+def test_a_listing_that_loses_very_much_is_held_until_a_person_releases_it(settings: Settings) -> None:
+    world, settings = crowd(settings)
+    service = Service(world, token=CANARY)
+    assert sync(settings, service).succeeded
+    outgoing, incoming = (shares_of(settings, str(direction)) for direction in Direction)
+    assert len(outgoing) > 20
+
+    gone = [parse("empty-pages:rate=1,direction=outgoing"), parse("fixed-count:value=0,direction=outgoing")]
+    service.faults = gone
+    held = sync(settings, service, NOON + timedelta(days=1))
+    assert not held.succeeded
+    assert f"{len(outgoing)} of {len(outgoing)} known shares are absent at once" in held.failures[0]
+    assert "--release-held" in held.failures[0]
+    assert (shares_of(settings, "outgoing"), shares_of(settings, "incoming")) == (outgoing, incoming)
+    assert ask(settings, "SELECT max(held_count) AS n FROM observations") == [{"n": len(outgoing)}]
+
+    service.faults = gone
+    released = sync(settings, service, NOON + timedelta(days=2), release_held=True)
+    assert released.succeeded, released.failures
+    assert (shares_of(settings, "outgoing"), shares_of(settings, "incoming")) == (set(), incoming)
+    withdrawn = ask(settings, "SELECT share_id, change_date FROM backup_share_changes WHERE change_type = 'withdrawn'")
+    assert {row["share_id"] for row in withdrawn} == outgoing
+    assert {row["change_date"] for row in withdrawn} == {(NOON + timedelta(days=2)).date()}
+
+
+def test_what_is_held_ends_by_itself_when_the_shares_are_back(settings: Settings) -> None:
+    world, settings = crowd(settings)
+    service = Service(world, token=CANARY)
+    assert sync(settings, service).succeeded
+    before = ask(settings, "SELECT * FROM backup_share_history ORDER BY ALL")
+    service.faults = [parse("empty-pages:rate=1"), parse("fixed-count:value=0")]
+    assert not sync(settings, service, NOON + timedelta(days=1)).succeeded
+    service.faults = []
+    assert sync(settings, service, NOON + timedelta(days=2)).succeeded
+    assert ask(settings, "SELECT * FROM backup_share_history ORDER BY ALL") == before
+
+
+def test_a_withdrawal_is_confirmed_and_made_again_from_the_landing_alone(
+    settings: Settings, service: Service, world: World
+) -> None:
+    """No request is needed for a rebuild: what the service said is in the landing."""
+    for day in range(4):
+        service.day = day
+        assert sync(settings, service, NOON + timedelta(days=day)).succeeded
+    tables = ("backup_share_history", "backup_history", "observations")
+    before = {name: ask(settings, f"SELECT * FROM {name} ORDER BY ALL") for name in tables}
+    closed = [row for row in before["backup_share_history"] if row["closed_by"]]
+    assert closed
+    warehouse_file(settings.warehouse_address()).unlink()
+    with writing(settings.warehouse_address()) as warehouse:
+        assert load_pending(warehouse, settings.landing_folder, settings.staging_folder) == []
+    assert {name: ask(settings, f"SELECT * FROM {name} ORDER BY ALL") for name in tables} == before
 
 
 def test_no_secret_of_a_cloud_is_found_in_anything_that_a_sync_writes(
