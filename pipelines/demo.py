@@ -64,4 +64,6 @@ class Demo:
 def make_demo(folder: Path) -> Demo:
     world = World()
     scenario = Scenario.demo(world)
-    return Demo(folder, world, scenario, Service(world, scenario=scenario))
+    # Its clock goes with the simulated days, as that of the syncs does.
+    service = Service(world, scenario=scenario, clock=lambda: world.moment(service.day))
+    return Demo(folder, world, scenario, service)

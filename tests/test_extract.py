@@ -701,3 +701,21 @@ def test_a_listing_that_empties_at_once_waits_for_a_person(world, tmp_path, yest
             assert observation.status is ProofStatus.COVERED
             assert (observation.held_count, observation.gone_ids) == (0 if release else 30, gone)
             assert ("--release-held" in observation.reason) == (not release)
+
+
+# Links and clocks
+
+
+def test_a_service_that_pages_by_links_alone_is_read_to_its_end_and_proven_exact(tmp_path):
+    """It ignores the offset; its links point to a host that nobody can reach, and only their query is taken."""
+    world = World(seed=7, projects=1, shares=60)
+    service = make_service(world, faults=[parse("next-links:by=marker")])
+    for one in observe(service, tmp_path, page_size=20):
+        assert_true(service, one)
+        assert one[1].status is (ProofStatus.EXACT if one[1].distinct_ids > 20 else ProofStatus.COVERED)
+    assert any("marker" in query for _, _, query in service.requests)
+
+
+def test_how_far_the_clocks_are_apart_is_recorded(world, tmp_path):
+    service = Service(world, clock=lambda: NOW - timedelta(minutes=10), sleep=lambda seconds: None)
+    assert {each.clock_skew_seconds for _, each in observe(service, tmp_path)} <= {-599, -600}, "a Date has whole seconds"

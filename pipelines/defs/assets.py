@@ -26,6 +26,10 @@ Client = dg.ResourceParam[ClientResource]
 WarehouseDoor = dg.ResourceParam[WarehouseResource]
 
 
+TOLERATED_SKEW = 60
+"""Seconds between the service's clock and ours that are nobody's concern: all times of the history are ours."""
+
+
 class SyncConfig(dg.Config):
     """What a person may say of one run."""
 
@@ -63,6 +67,8 @@ def backup_share_pages(
         for file, seen in observed:
             line = f"{seen.listing}: {seen.status}, {seen.distinct_ids} shares on {seen.page_count} pages"
             (context.log.info if seen.status.is_proven else context.log.warning)(f"{line} {seen.reason}".strip())
+            if abs(seen.clock_skew_seconds) > TOLERATED_SKEW:
+                context.log.warning(f"the service's clock is {seen.clock_skew_seconds:+d} s from ours: look at both")
             proven += seen.status.is_proven
             rows.append(
                 {

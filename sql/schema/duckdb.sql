@@ -179,6 +179,7 @@ CREATE TABLE IF NOT EXISTS observations (
     pass_count BIGINT NOT NULL,
     page_count BIGINT NOT NULL,
     request_count BIGINT NOT NULL,
+    clock_skew_seconds BIGINT NOT NULL,
     share_count BIGINT NOT NULL,
     backup_count BIGINT NOT NULL,
     rejected_count BIGINT NOT NULL,
@@ -235,13 +236,15 @@ COMMENT ON COLUMN observations.page_count IS 'Pages that were accepted and lande
 
 COMMENT ON COLUMN observations.request_count IS 'Requests sent, repeats included.';
 
+COMMENT ON COLUMN observations.clock_skew_seconds IS 'How far the service''s clock was ahead of ours (negative: behind), the most that was seen in the sync so far.';
+
 COMMENT ON COLUMN observations.share_count IS 'Shares in the normalized listing.';
 
 COMMENT ON COLUMN observations.backup_count IS 'Distinct backups in the normalized listing.';
 
 COMMENT ON COLUMN observations.rejected_count IS 'Records that could not be read (rejected_records).';
 
-COMMENT ON COLUMN observations.conflict_count IS 'Backups of which the same listing told two things; the newer one was taken.';
+COMMENT ON COLUMN observations.conflict_count IS 'Shares and backups of which the listing told two things; what was told last, or is newer, was taken.';
 
 COMMENT ON COLUMN observations.shares_granted IS 'Shares that were not open before.';
 
