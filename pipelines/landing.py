@@ -27,6 +27,8 @@ from pipelines.errors import LandingError
 from pipelines.observation import PROJECT_ID, Direction, Listing, Observation, Page, ProofStatus
 
 FORMAT_VERSION = 2
+GROUP_BYTES = 2**20
+"""Pages are written when so much has come together: a group of its own for a page of a few rows costs more than it."""
 _FOOTER_KEY = b"backup_shares.observation"
 _DIGEST_KEY = b"backup_shares.observation.sha256"
 """Parquet guards the pages with checksums, but not its own footer."""
@@ -85,12 +87,19 @@ class LandingWriter:
         except OSError as error:
             raise _write_error(root, error) from None
         self._parquet = pq.ParquetWriter(self._file, _PAGES, **_FORMAT)
-        self._count = 0
+        self._count = self._bytes = 0
+        self._rows: list[dict[str, Any]] = []
 
     def add(self, page: Page, record_count: int) -> None:
-        row = {"page_number": self._count, "record_count": record_count, **dataclasses.asdict(page)}
-        self._guard(lambda: self._parquet.write_table(pa.Table.from_pylist([row], schema=_PAGES)))
+        self._rows.append({"page_number": self._count, "record_count": record_count, **vars(page)})
         self._count += 1
+        self._bytes += len(page.body)
+        if self._bytes >= GROUP_BYTES:
+            self._guard(self._write_group)
+
+    def _write_group(self) -> None:
+        self._parquet.write_table(pa.Table.from_pylist(self._rows, schema=_PAGES))
+        self._rows, self._bytes = [], 0
 
     def commit(self, observation: Observation) -> LandedFile:
         """Finish the file with the proof in its footer; raises LandingError and leaves nothing if that fails."""
@@ -108,6 +117,8 @@ class LandingWriter:
         )
 
     def _finish(self, observation: Observation, final: Path) -> None:
+        if self._rows:
+            self._write_group()
         footer = _to_json(observation)
         self._parquet.add_key_value_metadata({_FOOTER_KEY: footer, _DIGEST_KEY: _digest(footer)})
         self._parquet.close()
@@ -207,7 +218,7 @@ def read_observation(file: LandedFile) -> Observation:
 
 
 def read_pages(file: LandedFile) -> Iterator[bytes]:
-    """The bodies of the pages in the order of their arrival, one in memory at a time."""
+    """The bodies of the pages in the order of their arrival, a few in memory at a time."""
     return (body for body, _ in read_counted_pages(file))
 
 

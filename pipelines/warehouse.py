@@ -114,8 +114,8 @@ class Warehouse:
     def open_shares(self, listing: Listing) -> dict[str, str]:
         """The shares of a listing that are current, and the backup of each."""
         with self._transaction() as connection:
-            shares = _open_versions(connection, backup_share_history, listing, "backup_id")
-        return dict(zip(shares["share_id"], shares["backup_id"], strict=True))
+            shares = _answer(connection, _select_open(backup_share_history, listing, "share_id", "backup_id"))
+        return dict(zip(*(column.to_pylist() for column in shares.columns), strict=True))
 
     def count(self, table: Table) -> int:
         with self._transaction() as connection:
@@ -264,11 +264,15 @@ def _why_nothing_closes(observation: Observation, normalized: Normalized) -> str
     return ""
 
 
+def _select_open(table: Table, listing: Listing, *names: str) -> Select[Any]:
+    query = select(*(table.c[name] for name in names))
+    return query.where(_of_listing(table, listing), table.c.valid_to == OPEN_END)
+
+
 def _open_versions(connection: Connection, table: Table, listing: Listing, *more: str) -> pd.DataFrame:
     """Key, fingerprint, and the columns asked for besides."""
     key = table.info["key"]
-    query = select(*(table.c[name] for name in (key, "row_hash", *more)))
-    query = query.where(_of_listing(table, listing), table.c.valid_to == OPEN_END)
+    query = _select_open(table, listing, key, "row_hash", *more)
     frame: pd.DataFrame = _answer(connection, query).to_pandas(types_mapper=pd.ArrowDtype)
     if frame[key].duplicated().any():
         raise WarehouseError(f"{table.name} holds two open versions of a {key} of the {listing}: rebuild the warehouse")
