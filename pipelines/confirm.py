@@ -10,7 +10,8 @@ Not here: which shares were known (load.py), requests (extract.py), what is clos
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.walk import Row, Walk
+from pipelines.rows import Row
+from pipelines.walk import Walk
 
 HELD_ABOVE = 20
 """So many shares of a listing may be gone at once without anybody being asked."""

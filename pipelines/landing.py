@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.errors import LandingError
+from pipelines.errors import LandingError, system_words
 from pipelines.observation import PROJECT_ID, Direction, Listing, Observation, Page, ProofStatus
 
 FORMAT_VERSION = 2
@@ -234,16 +234,14 @@ def sha256(file: LandedFile) -> str:
         with file.path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
-        raise LandingError(f"landing file {file.name} cannot be read: {(error.strerror or 'error').lower()}") from None
+        raise LandingError(f"landing file {file.name} cannot be read: {system_words(error)}") from None
 
 
 _MEND = "restore it from a backup, or move it out of LANDING_DIR to go on without it"
 
 
 def _write_error(root: Path, error: OSError) -> LandingError:
-    return LandingError(
-        f"cannot write to the landing folder {root} (LANDING_DIR): {(error.strerror or 'error').lower()}"
-    )
+    return LandingError(f"cannot write to the landing folder {root} (LANDING_DIR): {system_words(error)}")
 
 
 def _digest(footer: bytes) -> bytes:

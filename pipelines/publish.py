@@ -19,7 +19,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from pipelines.errors import ConfigurationError, WarehouseBusyError, WarehouseError, printable
+from pipelines.errors import ConfigurationError, WarehouseBusyError, WarehouseError, printable, system_words
 from pipelines.landing import fsync_folder
 from pipelines.warehouse import Warehouse
 
@@ -50,8 +50,7 @@ def writing(address: str, *, wait: float = 60.0, sleep: Callable[[float], None] 
                 warehouse.close()
                 _discard(aside)
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise WarehouseError(f"cannot write the warehouse {published}: {reason}") from None
+        raise WarehouseError(f"cannot write the warehouse {published}: {system_words(error)}") from None
 
 
 @contextmanager

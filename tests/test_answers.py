@@ -132,6 +132,16 @@ def test_a_broken_answer_names_its_request_too(body):
         shared_list(given_id, read_json(given_id), OUT)
 
 
+@pytest.mark.parametrize("spelt", ["a/b+c==", "a\\/b+c==", "\\u0061/b\\u002bc=="])
+def test_a_token_that_the_service_quotes_is_in_no_message_however_it_is_spelt(spelt):
+    token = "a/b+c=="
+    body = b'{"error_code": "X.1", "error_msg": "%b%b is refused"}' % (b"-" * 190, spelt.encode())
+    refused = api_error(Answer(403, {}, body, SecretStr(token), NOW, NOW))
+    assert json.loads(body)["error_msg"].count(token) == 1
+    assert "a/b" not in str(refused)
+    assert "[secre" in str(refused)
+
+
 # Links
 
 

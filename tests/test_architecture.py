@@ -11,9 +11,10 @@ PACKAGE = Path(__file__).parent.parent / "pipelines"
 FLOORS = [
     {"errors"},
     {"observation"},
-    {"settings", "schema", "redact", "history", "delta", "tuning"},
-    {"clouds", "records", "walk", "landing", "traffic", "filters"},
-    {"login", "confirm", "answers", "sockets", "normalize"},
+    {"settings", "schema", "redact", "history", "delta", "tuning", "rows"},
+    {"clouds", "records", "passes", "landing", "traffic", "filters"},
+    {"walk", "answers", "sockets", "normalize"},
+    {"login", "confirm"},
     {"auth"},
     {"client"},
     {"extract", "warehouse", "connect"},
@@ -27,6 +28,8 @@ FLOORS = [
 SIMULATOR_MAY_IMPORT = {"observation", "simulator"}
 PURE = {
     "walk",
+    "passes",
+    "rows",
     "confirm",
     "delta",
     "answers",
