@@ -147,13 +147,30 @@ def _sync(settings: Settings, found: "list[Account]", log_level: str, release_he
     "--fault", "faults", multiple=True, metavar="NAME[:key=value,...]", help="Something goes wrong; repeatable."
 )
 @click.option("--list-faults", is_flag=True, help="Show what can go wrong, and end.")
+@click.option(
+    "--clouds-yaml",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write, a clouds.yaml whose clouds log in here.",
+)
 def simulate(
-    port: int, day: int, shares: int, projects: int, day_seconds: float, faults: tuple[str, ...], list_faults: bool
+    port: int,
+    day: int,
+    shares: int,
+    projects: int,
+    day_seconds: float,
+    faults: tuple[str, ...],
+    list_faults: bool,
+    clouds_yaml: Path | None,
 ) -> None:
-    """Serve a simulated cloud on this machine until interrupted."""
+    """Serve a simulated cloud on this machine until interrupted.
+
+    Prints the settings that reach it: with its static token, or, with --clouds-yaml, those to log in.
+    """
     if list_faults:
         _print_faults(_console())
         return
+    from pipelines.simulator.iam import Account
+    from pipelines.simulator.iam import clouds_yaml as yaml_of
     from pipelines.simulator.server import passing_days, run
     from pipelines.simulator.service import DEMO_TOKEN, Service
     from pipelines.simulator.world import World
@@ -163,15 +180,42 @@ def simulate(
     world = World(projects=projects, shares=shares)
     service = Service(world, day=passing_days(day, day_seconds) if day_seconds else day, faults=struck)
 
+    authority = next((str(Path(file).absolute()) for fault in struck if (file := _authority_file(fault))), "")
+
     def tell(url: str) -> None:
-        click.echo(f"VBS_ENDPOINT={url}\nVBS_TOKEN={DEMO_TOKEN}\nVBS_PROJECTS={','.join(world.projects)}")
+        if clouds_yaml is None:
+            settings = [f"VBS_ENDPOINT={url}", f"VBS_TOKEN={DEMO_TOKEN}", f"VBS_PROJECTS={','.join(world.projects)}"]
+            settings += [f"VBS_CA_FILE={authority}"] if authority else []
+        else:
+            _write_clouds(clouds_yaml, yaml_of(url, Account(), authority))
+            settings = [f"OS_CLIENT_CONFIG_FILE={clouds_yaml.absolute()}", "VBS_CLOUDS=simulated"]
+        click.echo("\n".join(settings))
         sys.stdout.flush()
 
     try:
-        run(service, port, on_start=tell)
+        with _told_plainly():
+            run(service, port, on_start=tell)
     except OSError as error:
         click.echo(f"{error.filename or f'port {port}'} cannot be used: {error.strerror}", err=True)
         sys.exit(UNUSABLE)
+
+
+def _authority_file(fault: "Behaviour") -> str:
+    from pipelines.simulator.faults.transport import Tls
+
+    return fault.authority_file if isinstance(fault, Tls) else ""
+
+
+CLOUDS_MARK = "# Written by backup-shares simulate.\n"
+
+
+def _write_clouds(path: Path, text: str) -> None:
+    """Raises ConfigurationError where the file is another's: it could hold somebody's credentials."""
+    if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(CLOUDS_MARK):
+        raise ConfigurationError(f"--clouds-yaml: {path} is there already and not of `simulate`: name another file")
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(CLOUDS_MARK + text, encoding="utf-8")
 
 
 def _parsed_faults(texts: tuple[str, ...]) -> "list[Behaviour]":
@@ -339,9 +383,9 @@ def _console() -> "Console":
 
 
 def _report(name: str) -> str:
-    from pipelines.schema import sql_folder
+    from pipelines.schema import report
 
-    return (sql_folder("reports") / f"{name}.sql").read_text(encoding="utf-8")
+    return report(name)
 
 
 def _listing_status(warehouse: "Warehouse | None", sync_id: str) -> list[dict[str, Any]]:

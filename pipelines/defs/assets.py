@@ -186,6 +186,7 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         stuck = {f"{each.file.listing.direction} {each.file.listing.project_id}" for each in missing}
         count = len({_name(row) for row in rows} | stuck)
         text = f"{len(problems)} of {count} listings are not proven; the others are published."
+        text = text if count else "No listing was observed."
         told = "\n".join([text, *closed, *problems, *held, *unread])
         raise dg.Failure(description=told, metadata=metadata, allow_retries=False)
     return dg.MaterializeResult(metadata=metadata)
