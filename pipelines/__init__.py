@@ -34,6 +34,8 @@
                      tuning.py       memory of the process
     For people       cli.py          the command line
                      ask.py          what the API says now, without a record
+                     doctor.py       is all there that a sync needs, how does the service behave
+                     diagnosis.py    what is found there, judged
                      output.py       tables, CSV, JSON, Parquet
                      demo.py         several days in a minute
                      simulator/      a cloud that anyone can start, with everything that can go wrong

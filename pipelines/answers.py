@@ -75,14 +75,17 @@ class Answer:
         return self.body.replace(self.token.get_secret_value().encode(), b"[token]")
 
     @property
-    def clock_skew(self) -> float:
-        """Seconds by which the service's clock is ahead, as far as the time of the exchange does not explain it."""
+    def clock_skew(self) -> float | None:
+        """Seconds by which the service's clock is ahead, as far as the time of the exchange does not explain it.
+
+        None where the service does not tell its time.
+        """
         try:
             date = parsedate_to_datetime(self.headers.get("date", ""))
             # The header has no fractions: it may be up to a second older than it says.
             early, late = (self.requested_at - date).total_seconds() - 1, (date - self.received_at).total_seconds()
         except (ValueError, TypeError, OverflowError):
-            return 0.0
+            return None
         return late if late > 0 else min(0.0, -early)
 
 

@@ -1,10 +1,11 @@
-"""The command line: `backup-shares demo | sync | list | simulate | query`.
+"""The command line: `backup-shares demo | sync | doctor | list | simulate | query`.
 
 Exit codes: 0 every listing proven; 1 something was not (the rest is published); 2 configuration or usage, nothing
 requested. Heavy imports happen inside the commands, so that help and errors are instant.
 Not here: any work; each command calls a verb and prints what it did.
 """
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipelines.auth import Account
+    from pipelines.doctor import Finding
     from pipelines.simulator.behaviour import Behaviour
     from pipelines.warehouse import Warehouse
 
@@ -135,6 +137,46 @@ def _sync(settings: Settings, found: "list[Account]", log_level: str, release_he
         if warehouse is not None and rows:
             print_table(_console(), warehouse.query(_report("listing_status"), sync_id=outcome.sync_id))
     return outcome, rows
+
+
+@main.command()
+@click.option("--format", "kind", default="table", show_default=True, type=click.Choice(["table", "json"]))
+def doctor(kind: str) -> None:
+    """Check settings, credentials, service, landing and warehouse. Changes nothing.
+
+    Exit codes: 0 nothing is broken; 1 something is; 2 a setting has to be changed first.
+    """
+    from pipelines.doctor import examine
+    from pipelines.settings import usable_settings
+
+    settings, complaints = usable_settings()
+    with _told_plainly():
+        findings = list(examine(settings, complaints))
+    _print_findings(findings, kind)
+    if any(finding.judgement.is_configuration for finding in findings):
+        sys.exit(UNUSABLE)
+    if any(finding.state == "broken" for finding in findings):
+        sys.exit(SOME_NOT_PROVEN)
+
+
+STYLES = {"ok": "green", "attention": "yellow", "broken": "bold red"}
+
+
+def _print_findings(findings: "list[Finding]", kind: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from pipelines.errors import printable
+
+    rows = [(str(each.state), each.check, each.about, each.judgement.found, each.judgement.advice) for each in findings]
+    if kind == "json":
+        names = ("state", "check", "about", "found", "advice")
+        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], ensure_ascii=False, indent=2))
+        return
+    table = Table("state", "check", "of", "found", "what to do")
+    for state, *texts in rows:
+        table.add_row(Text(state, STYLES[state]), *(Text(printable(text, 1000)) for text in texts))
+    _console().print(table)
 
 
 @main.command()

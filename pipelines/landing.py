@@ -13,6 +13,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -170,6 +172,33 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class FolderState:
+    """What a folder is before anything is written to it. `problem`: why nothing can be, empty if it can."""
+
+    exists: bool
+    problem: str = ""
+    others_can_look: bool = False
+    free_bytes: int = 0
+
+
+def folder_state(folder: Path) -> FolderState:
+    """Looks without writing. A folder that is not there can be made where the nearest one above it is writable."""
+    try:
+        place = folder.absolute()
+        exists = place.exists()
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir():
+            return FolderState(exists, f"{place} is no folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            return FolderState(exists, f"{place} is not writable for this user")
+        others = bool(place.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+        return FolderState(exists, "", exists and others, shutil.disk_usage(place).free)
+    except OSError as error:
+        return FolderState(False, f"{folder} cannot be looked at: {system_words(error)}")
 
 
 def landed_files(root: Path) -> list[LandedFile]:

@@ -82,5 +82,5 @@ class Order:
         return [key for row in rows if (key := row[self.column]) is not None]
 
 
-ORDERS = (Order(column=0, ties=False), Order(column=1, ties=True))
+BY_SHARE, BY_BACKUP = ORDERS = (Order(column=0, ties=False), Order(column=1, ties=True))
 START: Mark = ("", 0)

@@ -193,4 +193,4 @@ def test_the_clocks_differ_by_what_the_exchange_does_not_explain(seconds, took, 
 
 @pytest.mark.parametrize("date", ["", "soon", "Sun, 01 Mar 2026 12:00:07", "9" * 50])
 def test_a_date_that_cannot_be_read_tells_nothing(date):
-    assert answer(b"", date=date).clock_skew == 0
+    assert answer(b"", date=date).clock_skew is None
