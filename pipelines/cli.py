@@ -171,7 +171,7 @@ def _print_findings(findings: "list[Finding]", kind: str) -> None:
     rows = [(str(each.state), each.check, each.about, each.judgement.found, each.judgement.advice) for each in findings]
     if kind == "json":
         names = ("state", "check", "about", "found", "advice")
-        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], ensure_ascii=False, indent=2))
+        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
         return
     table = Table("state", "check", "of", "found", "what to do")
     for state, *texts in rows:

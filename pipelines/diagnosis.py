@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from pipelines.rows import BY_BACKUP, BY_SHARE, Row, with_ids
+from pipelines.rows import BY_BACKUP, BY_SHARE, ORDERS, Row, with_ids
 
 
 class State(StrEnum):
@@ -38,6 +38,8 @@ OLD_PROOF = timedelta(hours=36)
 LITTLE_SPACE, NO_SPACE = 2**30, 100 * 2**20
 """Free bytes of a disk at which somebody should look, and at which a sync may fail."""
 _REPORT = "report it to the provider"
+_WRONG_COUNT = f"run it again; a listing of which the count stays wrong cannot be proven: {_REPORT}"
+_UNORDERED = f"a listing that moves while it is read cannot be proven, one that stands still can: {_REPORT}"
 
 
 def _well(found: str) -> Judgement:
@@ -66,16 +68,16 @@ def judge_listing(count: int | None, rows: Sequence[Row], limit: int) -> Judgeme
             "nothing, if the cloud is so: `covered` is the most that is proven, and an emptied listing closes nothing",
         )
     if count < len(rows) or (count and not rows):
-        return Judgement(
-            State.ATTENTION,
-            f"{shown}, the count says {count}",
-            f"run it again; a listing of which the count stays wrong cannot be proven: {_REPORT}",
-        )
+        state = State.ATTENTION if rows else State.BROKEN
+        return Judgement(state, f"{shown}, the count says {count}", _WRONG_COUNT)
     return _well(f"{count} shares" + (", those shown are of this project and direction" if rows else ""))
 
 
-def judge_page_size(rows: int, wanted: int, answered: int, count: int | None) -> Judgement:
-    """A page of `rows` shares came where `wanted` were asked for; `answered` is the limit that was asked in the end."""
+def judge_page_size(rows: int, wanted: int, answered: int, count: int | None, *, is_more: bool) -> Judgement:
+    """A page of `rows` shares came where `wanted` were asked for; `answered` is the limit that was asked in the end.
+
+    `is_more`: the page behind it is not empty.
+    """
     if answered < wanted:
         return Judgement(
             State.ATTENTION,
@@ -84,14 +86,13 @@ def judge_page_size(rows: int, wanted: int, answered: int, count: int | None) ->
         )
     if rows > wanted:
         return Judgement(State.BROKEN, f"a page of {rows} came where {wanted} were asked for", _REPORT)
+    if rows < wanted and is_more:
+        return _well(f"a page holds at most {rows} shares, whatever is asked for; a sync reckons with that")
     if count is not None and rows < min(wanted, count):
-        return _well(f"a page holds at most {rows} shares, whatever is asked for; the walk reckons with that")
+        return Judgement(State.ATTENTION, f"{rows} shares can be read, the count says {count}", _WRONG_COUNT)
     if rows < wanted:
         return _well(f"one page of limit {wanted} holds the longest listing, {rows} shares")
     return _well(f"a page holds {wanted} shares when they are asked for")
-
-
-_UNORDERED = "a listing that moves while it is read cannot be proven, one that stands still can"
 
 
 def judge_order(rows: Sequence[Row]) -> Judgement:
@@ -103,23 +104,19 @@ def judge_order(rows: Sequence[Row]) -> Judgement:
         return _well("sort_key=id sorts by the id of the share, ascending")
     if BY_BACKUP.agrees(known):
         return _well("sort_key=id sorts by the id of the backup, ascending")
-    if any(order.agrees(known, descending=True) for order in (BY_SHARE, BY_BACKUP)):
-        return Judgement(State.ATTENTION, "the order is descending where ascending was asked for", _unproven())
-    return Judgement(State.ATTENTION, "the order is neither by share nor by backup: sort_key is ignored", _unproven())
+    if any(order.agrees(known, descending=True) for order in ORDERS):
+        return Judgement(State.ATTENTION, "the order is descending where ascending was asked for", _UNORDERED)
+    return Judgement(State.ATTENTION, "the order is neither by share nor by backup: sort_key is ignored", _UNORDERED)
 
 
-def judge_direction(rows: Sequence[Row]) -> Judgement:
-    """The first rows, which were asked for by descending id."""
+def judge_direction(first: Sequence[Row], rows: Sequence[Row]) -> Judgement:
+    """The rows that were asked for by descending id, beside the first ones of the ascending order."""
     known = with_ids(rows)
     if len(known) < 2:
         return _well("sort_dir cannot be tried on fewer than two shares")
-    if any(order.agrees(known, descending=True) for order in (BY_SHARE, BY_BACKUP)):
+    if any(order.agrees(known, descending=True) for order in ORDERS) and rows[0] != first[0]:
         return _well("sort_dir is honoured")
-    return Judgement(State.ATTENTION, "the order is not descending where that was asked for", _unproven())
-
-
-def _unproven() -> str:
-    return f"{_UNORDERED}: {_REPORT}"
+    return Judgement(State.ATTENTION, "the order is not descending where that was asked for", _UNORDERED)
 
 
 def judge_offset(
@@ -133,7 +130,8 @@ def judge_offset(
         return _well(f"offset is honoured{links}")
     found = f"the page at offset {offset} begins with the first share: offset is ignored, or rounded to whole pages"
     if is_whole or has_links:
-        return Judgement(State.ATTENTION, f"{found}{links}", f"{_UNORDERED}: {_REPORT}")
+        advice = f"a listing that outgrows one page can be read by links only, or not at all: {_REPORT}"
+        return Judgement(State.ATTENTION, f"{found}{links}", advice)
     return Judgement(State.BROKEN, found, f"listings of more than one page cannot be read: {_REPORT}")
 
 

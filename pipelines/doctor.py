@@ -1,8 +1,8 @@
 """Is everything there that a sync needs, and how does the service really behave? Looks everywhere, changes nothing.
 
-Asks two requests about every listing, and five more about the longest one of every cloud to learn how the service
-sorts, cuts and filters; logins and repeats come on top, as in a sync. No file is made or touched, nothing is recorded.
-What is broken in one place does not stop the rest.
+Two requests are sent about every listing, and up to five more about the longest one of every cloud to learn how the
+service sorts, cuts and filters; logins and repeats come on top, as in a sync. No file is made or touched, and nothing
+is recorded. What is broken in one place does not stop the rest.
 Not here: what is good and what is bad (diagnosis.py), printing and exit codes (cli.py).
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.auth import Account, accounts
-from pipelines.client import Reply, ShareClient, Transport
+from pipelines.client import ShareClient, Transport
 from pipelines.connect import open_clouds, utc_now
 from pipelines.diagnosis import (
     Judgement,
@@ -118,6 +118,7 @@ class _Seen:
     judgement: Judgement
     count: int | None = None
     rows: list[Row] | None = None
+    has_links: bool = False
 
     @property
     def length(self) -> int:
@@ -177,36 +178,39 @@ def _look_at(listing: Listing, client: ShareClient) -> _Seen:
     client.begin(listing)
     try:
         count = client.count(listing)
-        rows = read_rows(client.page(listing, 0, SMALL_PAGE).records)
+        reply = client.page(listing, 0, SMALL_PAGE)
     except (ApiError, MalformedResponseError) as error:
         return _Seen(listing, _failed(error))
-    return _Seen(listing, judge_listing(count, rows, SMALL_PAGE), count, rows)
+    rows = read_rows(reply.records)
+    return _Seen(listing, judge_listing(count, rows, SMALL_PAGE), count, rows, reply.next_query is not None)
 
 
 def _behaviour(client: ShareClient, seen: _Seen) -> Iterator[tuple[str, Judgement]]:
     """How the service treats what is asked of a listing; a request that fails ends it with what it says."""
-    listing = seen.listing
+    first, count = seen.rows or [], seen.count
 
-    def ask(limit: int, offset: int = 0, **how: Any) -> tuple[list[Row], Reply]:
-        reply = client.page(listing, offset, limit, **how)
-        return read_rows(reply.records), reply
+    def ask(limit: int, offset: int = 0, **how: Any) -> tuple[list[Row], int]:
+        reply = client.page(seen.listing, offset, limit, **how)
+        return read_rows(reply.records), reply.page.limit
 
+    if not first:
+        yield "pages", Judgement(State.OK, "no share is shown on which order, pages and filter could be tried")
+        return
     try:
-        # Asked before the large page, which may leave the client with smaller ones.
-        small, reply = ask(SMALL_PAGE)
-        offset = max(0, min(SHIFT, len(small) - 1))
-        shifted, _ = ask(SMALL_PAGE, offset) if offset else (small, reply)
-        has_links = reply.next_query is not None
-        is_whole = seen.count is not None and len(small) >= seen.count
-        yield "offset", judge_offset(small, shifted, offset, is_whole=is_whole, has_links=has_links)
-        yield "direction", judge_direction(ask(SMALL_PAGE, descending=True)[0])
-        if known := with_ids(small):
+        # The large page comes last: after trouble with it the client would ask for smaller ones.
+        offset = min(SHIFT, len(first) - 1)
+        shifted = ask(SMALL_PAGE, offset)[0] if offset else first
+        yield "direction", judge_direction(first, ask(SMALL_PAGE, descending=True)[0])
+        if known := with_ids(first):
             control = known[len(known) // 2]
-            filters = Filters(backup_id=control.backup_id)
-            yield "filter", judge_filter(control, ask(SMALL_PAGE, filters=filters)[0])
-        large, reply = ask(LARGE_PAGE)
+            yield "filter", judge_filter(control, ask(SMALL_PAGE, filters=Filters(backup_id=control.backup_id))[0])
+        large, limit = ask(LARGE_PAGE)
         yield "order", judge_order(large)
-        yield "pages", judge_page_size(len(large), LARGE_PAGE, reply.page.limit, seen.count)
+        is_short = count is not None and len(large) < min(LARGE_PAGE, count)
+        is_more = is_short and bool(ask(SMALL_PAGE, len(large))[0])
+        yield "pages", judge_page_size(len(large), LARGE_PAGE, limit, count, is_more=is_more)
+        is_whole = len(large) < LARGE_PAGE if count is None else len(large) >= count
+        yield "offset", judge_offset(first, shifted, offset, is_whole=is_whole, has_links=seen.has_links)
     except (ApiError, MalformedResponseError) as error:
         yield "pages", _failed(error)
 
@@ -216,6 +220,7 @@ def _behaviour(client: ShareClient, seen: _Seen) -> Iterator[tuple[str, Judgemen
 
 def _this_machine(settings: Settings, observed: list[Listing] | None, now: datetime) -> Iterator[Finding]:
     landing = settings.landing_folder
+    about_landing = str(landing)
     yield from _landing_folder(landing)
     try:
         published = warehouse_file(settings.warehouse_address())
@@ -234,7 +239,8 @@ def _this_machine(settings: Settings, observed: list[Listing] | None, now: datet
                 yield Finding("warehouse", about, _version(warehouse))
                 yield from _history(warehouse, observed, now)
                 ledger = warehouse.ledger()
-        yield Finding("landing", str(landing), _pending(landed_files(landing), ledger))
+        if files := landed_files(landing):
+            yield Finding("landing", about_landing, _pending(files, ledger))
     except WarehouseError as error:
         advice = "close what has it open; if it is damaged, delete it: the next sync fills it from the landing"
         yield Finding("warehouse", about, Judgement(State.BROKEN, str(error), advice))
