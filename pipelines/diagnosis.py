@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from pipelines.observation import ProofStatus
 from pipelines.rows import BY_BACKUP, BY_SHARE, ORDERS, Row, with_ids
 
 
@@ -183,7 +184,7 @@ def judge_history(proven_at: datetime | None, held: int, status: str, reason: st
     """Of one listing: its last proof, and what its last observation said."""
     last = "never proven" if proven_at is None else f"proven {_age(now - proven_at)} ago"
     said = f"; the last observation was {status}" + (f": {reason}" if reason else "")
-    if proven_at is None or now - proven_at > OLD_PROOF:
+    if proven_at is None or now - proven_at > OLD_PROOF or not ProofStatus(status).is_proven:
         return Judgement(State.ATTENTION, f"{last}{said}", "run a sync, and look at what it says of this listing")
     if held:
         advice = "look at rights, project and service, then run `backup-shares sync --release-held`"

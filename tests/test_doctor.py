@@ -14,6 +14,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import yaml
 
 from pipelines.auth import Account, accounts
 from pipelines.connect import open_clouds
@@ -24,6 +25,8 @@ from pipelines.load import load_pending
 from pipelines.publish import writing
 from pipelines.settings import Settings, isolated_settings
 from pipelines.simulator.faults import Fault, Operation, parse
+from pipelines.simulator.iam import Account as User
+from pipelines.simulator.iam import clouds_yaml
 from pipelines.simulator.server import serve
 from pipelines.simulator.service import Service
 from pipelines.simulator.world import World
@@ -180,6 +183,26 @@ def test_a_closed_cloud_does_not_stop_the_others(settings, service):
     assert [each.about for each in found if each.check == "endpoint"] == ["cloud open"]
 
 
+def test_of_two_clouds_of_clouds_yaml_the_one_with_a_wrong_password_is_told_after_one_login(
+    tmp_path, monkeypatch, world
+):
+    service = Service(world)
+    with serve(service) as url:
+        good = yaml.safe_load(clouds_yaml(url, User()))["clouds"]["simulated"]
+        bad = good | {"auth": good["auth"] | {"password": CANARY}}
+        (tmp_path / "clouds.json").write_text(json.dumps({"clouds": {"bad": bad, "good": good}}))
+        (tmp_path / "clouds.json").chmod(0o600)
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.json"))
+        found = list(examine(isolated_settings(vbs_clouds="bad,good", data_dir=tmp_path / "data")))
+
+    assert ills(found) == [("credential", State.BROKEN)]
+    refused, entered = told(found, "credential")
+    assert "refused the login: HTTP 401; IAM.0062; Incorrect user name or password." in refused
+    assert entered == "ok: logged in; 2 projects in region eu-de; "
+    assert len([path for _, path, _ in service.requests if path == "/v3/auth/tokens"]) == 1 + 1 + 2
+    assert CANARY not in "".join(map(repr, found))
+
+
 def test_an_endpoint_that_shows_nothing_is_broken(settings, service):
     service.faults = [Fault(status=404)]
 
@@ -310,6 +333,20 @@ def test_a_listing_without_a_recent_proof_is_told(synced, service):
 
     assert ills(found) == [("history", State.ATTENTION)] * 4
     assert told(found, "history")[0].startswith("attention: proven 3 days ago; the last observation was covered")
+
+
+def test_a_listing_whose_last_observation_failed_is_told_though_its_proof_is_young(synced, service, world):
+    service.faults = [Fault(Operation.DETAIL, project_id=world.projects[0], status=403)]
+    observe(synced, service, at=NOW + timedelta(hours=2), sync_id="sync-2")
+    record(synced)
+    service.faults = []
+
+    lines = told(findings(synced, service, now=lambda: NOW + timedelta(hours=3)), "history")
+
+    assert [line.split("; HTTP")[0][:80] for line in lines[:2]] == [
+        "attention: proven 3 h ago; the last observation was failed: HTTP 403; APIG.0302;"
+    ] * 2
+    assert lines[2:] == ["ok: proven 1 h ago; "] * 2
 
 
 def test_listings_that_are_new_and_listings_that_are_left_are_told(synced, service, world):
