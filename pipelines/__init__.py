@@ -2,26 +2,44 @@
 
     VBS API --extract--> landing --normalize--> shares, backups --record--> history --> SQL views
 
-    Words           observation.py  listing, page, observation    schema.py   every table and column
-                    errors.py       what can fail                 settings.py every setting
-    Doors           client.py       HTTP                          warehouse.py  the database
-                    connect.py      settings -> clients           publish.py    its file: one writer, many readers
-                    answers.py      what an answer means          auth.py       accounts: projects, tokens
-                    sockets.py      one deadline for everything   login.py      the identity service
-                    traffic.py      how often to ask              clouds.py     clouds.yaml and OS_*, read offline
-                    filters.py      the API's filters, verified
-    Verb 1 extract  extract.py      observe listings side by side walk.py     the paging proof, no I/O
-                    landing.py      raw pages, written once       redact.py   key material out of them
-                    confirm.py      what is absent: is it gone?   ask.py      questions without a record
-    Verb 2 normalize normalize.py   pages -> frames               records.py  the rules for one record
-                                                                  delta.py    what differs, byte for byte
-    Verb 3 record   history.py      what opens, what closes       load.py     what is landed and not recorded yet
-    Conductor       definitions.py  all that Dagster is told      defs/       assets, resources
-                    tuning.py       memory of the process
-    For people      cli.py          the command line              output.py   tables, CSV, JSON, Parquet
-                    ask.py          what the API says now
-                    demo.py         several days in a minute      simulator/  a cloud that anyone can start
+    Words            observation.py  listing, page, observation: the words of the domain
+                     schema.py       every table and column
+                     errors.py       what can fail, named by what to do about it
+                     settings.py     every setting
+    Door 1: the API  client.py       one request in, one checked page or one typed error out
+                     answers.py      what an answer means
+                     traffic.py      how often to ask, what is repeated
+                     sockets.py      one deadline for everything
+                     filters.py      the API's filters, verified
+                     clouds.py       clouds.yaml and OS_*, read offline
+                     login.py        the identity service: logins, projects, catalogue
+                     auth.py         credentials -> accounts: projects, tokens, endpoint
+                     connect.py      settings -> clients that are ready to ask
+    Door 2: the disk landing.py      raw pages, written once
+                     redact.py       key material out of them
+                     warehouse.py    the database
+                     publish.py      its file: one writer, many readers
+    Verb 1 extract   extract.py      observe listings side by side
+                     walk.py         what passes and counts prove about a listing
+                     passes.py       one pass: which page next, up to where all was seen
+                     rows.py         what a proof sees of a record, and the orders rows may come in
+                     confirm.py      what is absent: is it gone?
+    Verb 2 normalize normalize.py    pages -> frames
+                     records.py      the rules for one record
+                     delta.py        what differs, byte for byte
+    Verb 3 record    history.py      what opens, what closes
+                     load.py         what is landed and not recorded yet
+    Conductor        definitions.py  all that Dagster is told
+                     defs/           assets, resources
+                     tuning.py       memory of the process
+    For people       cli.py          the command line
+                     ask.py          what the API says now, without a record
+                     doctor.py       is all there that a sync needs, how does the service behave
+                     diagnosis.py    what is found there, judged
+                     output.py       tables, CSV, JSON, Parquet
+                     demo.py         several days in a minute
+                     simulator/      a cloud that anyone can start, with everything that can go wrong
 
-Arrows point from the bottom of this list to its top, never back; test_architecture.py holds them.
+Who may import whom is held by test_architecture.py: rooms of higher floors import those below, never back.
 Not here: the questions that analysts ask; they are SQL, in sql/.
 """

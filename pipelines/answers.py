@@ -8,7 +8,7 @@ Not here: requests (client.py), what is repeated (traffic.py), the single record
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -33,7 +33,8 @@ from pipelines.traffic import read_retry_after
 MAX_COUNT = 2**63 - 1
 """What a column of the warehouse can hold."""
 
-_TRANSIENT = {408, 409, 429, 500, 502, 503, 504}
+TRANSIENT = {408, 409, 429, 500, 502, 503, 504}
+"""Statuses that may be another one if asked again."""
 _OVERLOAD = {500, 502, 503, 504}
 _SAME_EVERYWHERE = {405, 406, 407, 501}
 _ADVICE = {
@@ -74,14 +75,17 @@ class Answer:
         return self.body.replace(self.token.get_secret_value().encode(), b"[token]")
 
     @property
-    def clock_skew(self) -> float:
-        """Seconds by which the service's clock is ahead, as far as the time of the exchange does not explain it."""
+    def clock_skew(self) -> float | None:
+        """Seconds by which the service's clock is ahead, as far as the time of the exchange does not explain it.
+
+        None where the service does not tell its time.
+        """
         try:
             date = parsedate_to_datetime(self.headers.get("date", ""))
             # The header has no fractions: it may be up to a second older than it says.
             early, late = (self.requested_at - date).total_seconds() - 1, (date - self.received_at).total_seconds()
         except (ValueError, TypeError, OverflowError):
-            return 0.0
+            return None
         return late if late > 0 else min(0.0, -early)
 
 
@@ -129,8 +133,8 @@ def shared_list(answer: Answer, document: Any, listing: Listing) -> list[Any]:
     if isinstance(shared, list):
         _check_ownership(answer, shared, listing)
         return shared
-    if code_and_text := _service_error(_careful_json(answer.quotable)):
-        code, text, _ = code_and_text
+    if words := error_words(answer.body, [answer.token.get_secret_value()]):
+        code, text, _ = words
         text = _with_id(f"200 with an error: {text or code}", answer)
         raise PermanentApiError(text, status=200, code=code, advice=_ASK_OPERATOR)
     found = "missing" if "shared" not in document else "null" if shared is None else f"a {type(shared).__name__}"
@@ -258,15 +262,15 @@ def _stands_twice(body: bytes, key: str) -> bool:
 def api_error(answer: Answer) -> ApiError:
     """The error of any status but 200."""
     status = answer.status
-    code, text, request_id = _service_error(_careful_json(answer.quotable)) or ("", "", "")
-    what = [f"HTTP {status}", code, text]
+    code, text, request_id = error_words(answer.body, [answer.token.get_secret_value()]) or ("", "", "")
+    what = [f"HTTP {status}", code if code != str(status) else "", text]
     if request_id := answer.request_id or request_id:
         what.append(f"request {request_id}")
     if 300 <= status < 400:
         what.append(f"a redirect to {_host_of(answer.headers.get('location', ''))} was not followed")
     message = "; ".join(part for part in what if part)
     advice = _ADVICE.get(status) or _general_advice(status)
-    if status in _TRANSIENT:
+    if status in TRANSIENT:
         return TransientApiError(
             message,
             status=status,
@@ -282,7 +286,7 @@ def api_error(answer: Answer) -> ApiError:
 
 
 def _general_advice(status: int) -> str:
-    if status >= 500 or status in _TRANSIENT:
+    if status >= 500 or status in TRANSIENT:
         return f"run again later; {_ASK_OPERATOR}"
     if 300 <= status < 400:
         return "give the address that it leads to as VBS_ENDPOINT, if it is the service"
@@ -315,18 +319,26 @@ _CODE_KEYS = ("code", "error_code", "errorCode")
 _TEXT_KEYS = ("message", "error_msg", "errorMsg")
 
 
-def _service_error(document: Any) -> tuple[str, str, str] | None:
-    """Code, text and request id of an error body in any of the platform's shapes, printable; None if it is none."""
+def error_words(body: bytes, secrets: Sequence[str]) -> tuple[str, str, str] | None:
+    """Code, text and request id of an error body in any of the platform's shapes, printable; None if it is none.
+
+    A service may quote what it was sent: `secrets` are taken out of the words as read, for in JSON they may be spelt
+    in other ways, and before anything is cut.
+    """
+    document = _careful_json(body)
     if not isinstance(document, dict):
         return None
     wrapped = [value for value in document.values() if isinstance(value, dict) and value.keys() & {*_TEXT_KEYS}]
-    body = wrapped[0] if wrapped else document
-    if not body.keys() & {*_CODE_KEYS, *_TEXT_KEYS}:
+    error = wrapped[0] if wrapped else document
+    if not error.keys() & {*_CODE_KEYS, *_TEXT_KEYS}:
         return None
-    return _first(body, _CODE_KEYS, 60), _first(body, _TEXT_KEYS, 200), _first(document, ("request_id",), 80)
 
+    def first(body: dict[str, Any], names: tuple[str, ...], limit: int) -> str:
+        value = next((body[name] for name in names if name in body), None)
+        # Anything but text and numbers is left out: what is nested deep enough cannot even be written as text.
+        text = str(value) if isinstance(value, str | int | float) else ""
+        for secret in filter(None, secrets):
+            text = text.replace(secret, "[secret]")
+        return printable(text, limit)
 
-def _first(body: dict[str, Any], names: tuple[str, ...], limit: int) -> str:
-    value = next((body[name] for name in names if name in body), None)
-    # Anything but text and numbers is left out: what is nested deep enough cannot even be written as text.
-    return printable(str(value), limit) if isinstance(value, str | int | float) else ""
+    return first(error, _CODE_KEYS, 60), first(error, _TEXT_KEYS, 200), first(document, ("request_id",), 80)

@@ -8,7 +8,6 @@ Not here: observations (extract.py), how an answer is printed (output.py).
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
@@ -18,8 +17,9 @@ from pipelines.errors import ApiError, MalformedResponseError
 from pipelines.filters import Filters
 from pipelines.normalize import normalize_pages
 from pipelines.observation import Direction, Listing, ProofStatus
+from pipelines.rows import Row, read_rows
 from pipelines.schema import arrow_schema, backup_history, backup_share_history, content_columns
-from pipelines.walk import Row, Walk, walk
+from pipelines.walk import Walk, walk
 
 SORT_COLUMNS = {
     "created_at": "share_created_at",
@@ -133,16 +133,9 @@ class _Pages:
     def _fetch(self, offset: int, limit: int, *, descending: bool = False) -> list[Row]:
         reply = self._client.page(self._listing, offset, limit, descending=descending, filters=self._sent)
         self._bodies.append(reply.page.body)
-        return [self._seen(record) for record in reply.records]
-
-    def _seen(self, record: Any) -> Row:
-        share_id, backup_id = (_text(record, name) for name in ("id", "backup_id"))
-        if share_id is not None:
-            # A share that changed between two pages counts as it was told last.
-            (self.strangers.discard if self._wanted.matches(record) else self.strangers.add)(share_id)
-        return Row(share_id, backup_id)
-
-
-def _text(record: Any, name: str) -> str | None:
-    value = record.get(name) if isinstance(record, dict) else None
-    return value if isinstance(value, str) and value else None
+        rows = read_rows(reply.records)
+        for row, record in zip(rows, reply.records, strict=True):
+            if row.share_id is not None:
+                # A share that changed between two pages counts as it was told last.
+                (self.strangers.discard if self._wanted.matches(record) else self.strangers.add)(row.share_id)
+        return rows

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import tenacity
 
-from pipelines.errors import ApiError, ConfigurationError, PermanentApiError, TransientApiError, printable
+from pipelines.errors import (
+    ApiError,
+    ConfigurationError,
+    PermanentApiError,
+    TransientApiError,
+    printable,
+    system_words,
+)
 from pipelines.observation import PROJECT_ID, Listing, listings
 from pipelines.settings import TOKEN, Settings, base_url, comma_separated
 
@@ -138,8 +145,7 @@ def _read_private_file(path: Path) -> str:
         # Latin-1 takes every byte; ASCII would fail with an error that holds the whole text.
         return path.read_text(encoding="latin-1")
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ConfigurationError(f"VBS_TOKEN_FILE cannot be read: {reason.lower()}") from None
+        raise ConfigurationError(f"VBS_TOKEN_FILE cannot be read: {system_words(error)}") from None
 
 
 _TOKEN_SHAPE = "must hold one token: printable ASCII characters without blanks or line breaks"  # noqa: S105

@@ -1,10 +1,11 @@
-"""The command line: `backup-shares demo | sync | list | simulate | query`.
+"""The command line: `backup-shares demo | sync | doctor | list | simulate | query`.
 
 Exit codes: 0 every listing proven; 1 something was not (the rest is published); 2 configuration or usage, nothing
 requested. Heavy imports happen inside the commands, so that help and errors are instant.
 Not here: any work; each command calls a verb and prints what it did.
 """
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipelines.auth import Account
+    from pipelines.doctor import Finding
     from pipelines.simulator.behaviour import Behaviour
     from pipelines.warehouse import Warehouse
 
@@ -138,6 +140,46 @@ def _sync(settings: Settings, found: "list[Account]", log_level: str, release_he
 
 
 @main.command()
+@click.option("--format", "kind", default="table", show_default=True, type=click.Choice(["table", "json"]))
+def doctor(kind: str) -> None:
+    """Check settings, credentials, service, landing and warehouse. Changes nothing.
+
+    Exit codes: 0 nothing is broken; 1 something is; 2 a setting has to be changed first.
+    """
+    from pipelines.doctor import examine
+    from pipelines.settings import usable_settings
+
+    settings, complaints = usable_settings()
+    with _told_plainly():
+        findings = list(examine(settings, complaints))
+    _print_findings(findings, kind)
+    if any(finding.judgement.is_configuration for finding in findings):
+        sys.exit(UNUSABLE)
+    if any(finding.state == "broken" for finding in findings):
+        sys.exit(SOME_NOT_PROVEN)
+
+
+STYLES = {"ok": "green", "attention": "yellow", "broken": "bold red"}
+
+
+def _print_findings(findings: "list[Finding]", kind: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from pipelines.errors import printable
+
+    rows = [(str(each.state), each.check, each.about, each.judgement.found, each.judgement.advice) for each in findings]
+    if kind == "json":
+        names = ("state", "check", "about", "found", "advice")
+        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
+        return
+    table = Table("state", "check", "of", "found", "what to do")
+    for state, *texts in rows:
+        table.add_row(Text(state, STYLES[state]), *(Text(printable(text, 1000)) for text in texts))
+    _console().print(table)
+
+
+@main.command()
 @click.option("--port", default=8776, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
 @click.option("--day", default=0, show_default=True, type=click.IntRange(0, 10_000), help="Day of the world.")
 @click.option("--shares", default=60, show_default=True, type=click.IntRange(0, 2_000_000), help="Shares on day 0.")
@@ -147,13 +189,30 @@ def _sync(settings: Settings, found: "list[Account]", log_level: str, release_he
     "--fault", "faults", multiple=True, metavar="NAME[:key=value,...]", help="Something goes wrong; repeatable."
 )
 @click.option("--list-faults", is_flag=True, help="Show what can go wrong, and end.")
+@click.option(
+    "--clouds-yaml",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write, a clouds.yaml whose clouds log in here.",
+)
 def simulate(
-    port: int, day: int, shares: int, projects: int, day_seconds: float, faults: tuple[str, ...], list_faults: bool
+    port: int,
+    day: int,
+    shares: int,
+    projects: int,
+    day_seconds: float,
+    faults: tuple[str, ...],
+    list_faults: bool,
+    clouds_yaml: Path | None,
 ) -> None:
-    """Serve a simulated cloud on this machine until interrupted."""
+    """Serve a simulated cloud on this machine until interrupted.
+
+    Prints the settings that reach it: with its static token, or, with --clouds-yaml, those to log in.
+    """
     if list_faults:
         _print_faults(_console())
         return
+    from pipelines.simulator.iam import Account
+    from pipelines.simulator.iam import clouds_yaml as yaml_of
     from pipelines.simulator.server import passing_days, run
     from pipelines.simulator.service import DEMO_TOKEN, Service
     from pipelines.simulator.world import World
@@ -163,15 +222,42 @@ def simulate(
     world = World(projects=projects, shares=shares)
     service = Service(world, day=passing_days(day, day_seconds) if day_seconds else day, faults=struck)
 
+    authority = next((str(Path(file).absolute()) for fault in struck if (file := _authority_file(fault))), "")
+
     def tell(url: str) -> None:
-        click.echo(f"VBS_ENDPOINT={url}\nVBS_TOKEN={DEMO_TOKEN}\nVBS_PROJECTS={','.join(world.projects)}")
+        if clouds_yaml is None:
+            settings = [f"VBS_ENDPOINT={url}", f"VBS_TOKEN={DEMO_TOKEN}", f"VBS_PROJECTS={','.join(world.projects)}"]
+            settings += [f"VBS_CA_FILE={authority}"] if authority else []
+        else:
+            _write_clouds(clouds_yaml, yaml_of(url, Account(), authority))
+            settings = [f"OS_CLIENT_CONFIG_FILE={clouds_yaml.absolute()}", "VBS_CLOUDS=simulated"]
+        click.echo("\n".join(settings))
         sys.stdout.flush()
 
     try:
-        run(service, port, on_start=tell)
+        with _told_plainly():
+            run(service, port, on_start=tell)
     except OSError as error:
         click.echo(f"{error.filename or f'port {port}'} cannot be used: {error.strerror}", err=True)
         sys.exit(UNUSABLE)
+
+
+def _authority_file(fault: "Behaviour") -> str:
+    from pipelines.simulator.faults.transport import Tls
+
+    return fault.authority_file if isinstance(fault, Tls) else ""
+
+
+CLOUDS_MARK = "# Written by backup-shares simulate.\n"
+
+
+def _write_clouds(path: Path, text: str) -> None:
+    """Raises ConfigurationError where the file is another's: it could hold somebody's credentials."""
+    if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(CLOUDS_MARK):
+        raise ConfigurationError(f"--clouds-yaml: {path} is there already and not of `simulate`: name another file")
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(CLOUDS_MARK + text, encoding="utf-8")
 
 
 def _parsed_faults(texts: tuple[str, ...]) -> "list[Behaviour]":
@@ -339,9 +425,9 @@ def _console() -> "Console":
 
 
 def _report(name: str) -> str:
-    from pipelines.schema import sql_folder
+    from pipelines.schema import report
 
-    return (sql_folder("reports") / f"{name}.sql").read_text(encoding="utf-8")
+    return report(name)
 
 
 def _listing_status(warehouse: "Warehouse | None", sync_id: str) -> list[dict[str, Any]]:

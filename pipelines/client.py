@@ -158,7 +158,7 @@ class ShareClient:
         self._traffic = traffic or Traffic(sleep=sleep, clock=clock)
         self._lane = Lane(max_connections, sleep=sleep, clock=clock)
         self._progress: defaultdict[Listing, _Progress] = defaultdict(_Progress)
-        self._skew = 0.0
+        self._skew: float | None = None
         self._lock = threading.Lock()
         self._deadline = Deadline()
         self._http = httpx.Client(
@@ -224,8 +224,11 @@ class ShareClient:
         return self._progress[listing].sent
 
     @property
-    def clock_skew(self) -> float:
-        """Seconds by which the service's clock is ahead of ours (negative: behind): the largest that was seen."""
+    def clock_skew(self) -> float | None:
+        """Seconds by which the service's clock is ahead of ours (negative: behind): the largest that was seen.
+
+        None where the service never told its time.
+        """
         return self._skew
 
     def _page(self, listing: Listing, query: dict[str, str], limit: int, *, descending: bool) -> Reply:
@@ -338,9 +341,9 @@ class ShareClient:
         with contextlib.closing(self._http.send(request, stream=True)) as response:
             yield response
 
-    def _note_skew(self, skew: float) -> None:
+    def _note_skew(self, skew: float | None) -> None:
         with self._lock:
-            self._skew = max(self._skew, skew, key=abs)
+            self._skew = max((each for each in (self._skew, skew) if each is not None), key=abs, default=None)
 
     def _no_answer(self, error: httpx.RequestError | httpx.InvalidURL, listing_deadline: float) -> ApiError:
         if isinstance(error, httpx.TimeoutException) and self._clock() >= self._deadline.at:

@@ -22,7 +22,7 @@ import yaml
 from openstack.config import OpenStackConfig, loader
 from openstack.exceptions import SDKException
 
-from pipelines.errors import ConfigurationError, printable
+from pipelines.errors import ConfigurationError, printable, system_words
 from pipelines.settings import REGION, base_url, checked_url
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ def _check_names(names: Sequence[str], clouds: Any, file: str | None) -> None:
             raise ConfigurationError(f"there is no cloud {printable(name, 40)!r} in clouds.yaml, only: {listed}")
         where = f"{printable(file)} names no clouds" if file else "no clouds.yaml was found"
         raise ConfigurationError(
-            f"there is no cloud {printable(name, 40)!r}: {where} (OS_CLIENT_CONFIG_FILE says where it is)"
+            f"there is no cloud {printable(name, 40)!r}: {where} (OS_CLIENT_CONFIG_FILE, in the environment, says where it is)"
         )
 
 
@@ -127,7 +127,7 @@ def _parsed(path: str, shown: str) -> tuple[Any, bool]:
             text = file.read()
         return (json.loads(text) if path.endswith("json") else yaml.safe_load(text)), everybody_reads
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or type(error).__name__).lower()}"
+        problem = f"cannot be read: {system_words(error)}"
     except yaml.MarkedYAMLError as error:
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
         problem = f"is not YAML{line}: correct it"

@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.walk import Row, Walk
+from pipelines.rows import Row
+from pipelines.walk import Walk
 
 HELD_ABOVE = 20
 """So many shares of a listing may be gone at once without anybody being asked."""

@@ -37,6 +37,11 @@ def _escape(char: str) -> str:
     return re.sub("^'|'$", "", ascii(char))
 
 
+def system_words(error: OSError) -> str:
+    """What the system says about a failure, for the inside of a sentence; without the path, which may be a secret."""
+    return (error.strerror or type(error).__name__).lower()
+
+
 class BackupSharesError(Exception):
     """Base of all errors that this package raises on purpose."""
 

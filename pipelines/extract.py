@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipelines.client import Reply, ShareClient
 from pipelines.confirm import Verdict, confirm
@@ -22,7 +22,8 @@ from pipelines.errors import ApiError, BackupSharesError, MalformedResponseError
 from pipelines.filters import Filters
 from pipelines.landing import LandedFile, LandingWriter, sweep
 from pipelines.observation import Listing, Observation, Page, ProofStatus
-from pipelines.walk import Row, Walk, walk
+from pipelines.rows import Row, read_rows
+from pipelines.walk import Walk, walk
 
 Now = Callable[[], datetime]
 Known = Callable[[Listing], Mapping[str, str]]
@@ -203,7 +204,7 @@ class _Reader:
     def _seen(self, reply: Reply, backup_id: str | None = None) -> "_Seen":
         # The records themselves would fill the memory.
         page = replace(reply.page, backup_id=backup_id)
-        return _Seen(page, _rows(reply.records), reply.next_query)
+        return _Seen(page, read_rows(reply.records), reply.next_query)
 
     def _land(self, seen: "_Seen") -> list[Row]:
         self._writer.add(seen.page, len(seen.rows))
@@ -251,21 +252,6 @@ def _first(ahead: "deque[Future[T]]") -> T:
         for future in done:
             future.result()
     return ahead.popleft().result()
-
-
-def _rows(records: Sequence[Any]) -> list[Row]:
-    try:
-        # Nearly all pages are like this, and it costs a quarter.
-        shares, backups = ([record[key] for record in records] for key in ("id", "backup_id"))
-        if set(map(type, shares)) | set(map(type, backups)) <= {str} and all(shares) and all(backups):
-            return list(map(Row._make, zip(shares, backups, strict=True)))
-    except (LookupError, TypeError):
-        pass
-    pairs = ((each.get("id"), each.get("backup_id")) if isinstance(each, dict) else (None, None) for each in records)
-    return [
-        Row(share if type(share) is str and share else None, backup if type(backup) is str and backup else None)
-        for share, backup in pairs
-    ]
 
 
 _FAILED = Walk(

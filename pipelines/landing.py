@@ -13,6 +13,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.errors import LandingError
+from pipelines.errors import LandingError, system_words
 from pipelines.observation import PROJECT_ID, Direction, Listing, Observation, Page, ProofStatus
 
 FORMAT_VERSION = 2
@@ -183,6 +185,33 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@dataclass(frozen=True)
+class FolderState:
+    """What a folder is before anything is written to it. `problem`: why nothing can be, empty if it can."""
+
+    exists: bool
+    problem: str = ""
+    others_can_look: bool = False
+    free_bytes: int = 0
+
+
+def folder_state(folder: Path) -> FolderState:
+    """Looks without writing. A folder that is not there can be made where the nearest one above it is writable."""
+    try:
+        place = folder.absolute()
+        exists = place.exists()
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir():
+            return FolderState(exists, f"{place} is no folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            return FolderState(exists, f"{place} is not writable for this user")
+        others = bool(place.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+        return FolderState(exists, "", exists and others, shutil.disk_usage(place).free)
+    except OSError as error:
+        return FolderState(False, f"{folder} cannot be looked at: {system_words(error)}")
+
+
 def landed_files(root: Path) -> list[LandedFile]:
     """Every observation in the landing, in the order in which they were observed."""
     found = (landed_file(root, path.relative_to(root).as_posix()) for path in root.glob("*/*/*/*.parquet"))
@@ -245,16 +274,14 @@ def sha256(file: LandedFile) -> str:
         with file.path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
-        raise LandingError(f"landing file {file.name} cannot be read: {(error.strerror or 'error').lower()}") from None
+        raise LandingError(f"landing file {file.name} cannot be read: {system_words(error)}") from None
 
 
 _MEND = "restore it from a backup, or move it out of LANDING_DIR to go on without it"
 
 
 def _write_error(root: Path, error: OSError) -> LandingError:
-    return LandingError(
-        f"cannot write to the landing folder {root} (LANDING_DIR): {(error.strerror or 'error').lower()}"
-    )
+    return LandingError(f"cannot write to the landing folder {root} (LANDING_DIR): {system_words(error)}")
 
 
 def _digest(footer: bytes) -> bytes:

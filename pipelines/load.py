@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pipelines.delta import CountedPage, compare
-from pipelines.errors import BackupSharesError, LandingError, StaleDifferenceError, WarehouseError
+from pipelines.errors import BackupSharesError, LandingError, StaleDifferenceError, WarehouseError, system_words
 from pipelines.landing import (
     LandedFile,
     landed_file,
@@ -184,7 +184,7 @@ def stage(file: LandedFile, staging: Path, ledger: Ledger) -> Normalized:
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
     except OSError as error:
-        raise LandingError(f"cannot write to {staging} (DATA_DIR): {(error.strerror or 'error').lower()}") from None
+        raise LandingError(f"cannot write to {staging} (DATA_DIR): {system_words(error)}") from None
     return normalized
 
 

@@ -6,7 +6,6 @@ anew outside of the library: its exceptions and their frames hold passwords.
 Not here: which clouds there are (clouds.py), which projects are observed (auth.py).
 """
 
-import json
 import re
 import threading
 import time
@@ -24,8 +23,9 @@ from keystoneauth1.session import Session
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
+from pipelines.answers import TRANSIENT, error_words
 from pipelines.clouds import SERVICE_TYPES, Cloud
-from pipelines.errors import ApiError, CredentialError, PermanentApiError, TransientApiError, printable
+from pipelines.errors import ApiError, CredentialError, PermanentApiError, TransientApiError
 from pipelines.settings import TOKEN
 
 T = TypeVar("T")
@@ -35,8 +35,6 @@ MAX_OUTAGES = 3
 """Logins in a row without an answer before the identity service counts as gone for the rest of the run."""
 RENEWAL_MARGIN = 300.0
 """Seconds before its end at which a token is renewed; a tenth of its life if that is less."""
-
-_TRANSIENT = {408, 409, 429, 500, 502, 503, 504}
 
 
 @dataclass(frozen=True)
@@ -241,10 +239,10 @@ class _Wire(HTTPAdapter):
         status = response.status_code
         if status in (200, 201):
             return response
-        code, text = (self._harmless(each, token) for each in _error_words(response.content))
-        words = "; ".join(each for each in (f"HTTP {status}", code, text) if each)
+        code, text, _ = error_words(response.content, [*self._secrets, token]) or ("", "", "")
+        words = "; ".join(each for each in (f"HTTP {status}", code if code != str(status) else "", text) if each)
         where = f"the identity service at {host}"
-        if status in _TRANSIENT:
+        if status in TRANSIENT:
             raise TransientApiError(f"{where} failed: {words}; run again later", status=status, code=code)
         if status == 401:
             raise CredentialError(
@@ -255,24 +253,6 @@ class _Wire(HTTPAdapter):
             )
         advice = "a redirect is not followed: check auth_url" if 300 <= status < 400 else "check auth_url and rights"
         raise PermanentApiError(f"{where} refused: {words}; {advice}", status=status, code=code)
-
-    def _harmless(self, text: str, token: str) -> str:
-        """A service that quotes what it got must not bring it into a message."""
-        for secret in (*self._secrets, token):
-            text = text.replace(secret, "[secret]") if secret else text
-        return printable(text)
-
-
-def _error_words(body: bytes) -> tuple[str, str]:
-    """Code and text of an error in the two shapes of IAM (api-facts 5.1); empty for anything else."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return "", ""
-    inner = document.get("error") if isinstance(document, dict) else None
-    error = inner if isinstance(inner, dict) else document if isinstance(document, dict) else {}
-    code, text = error.get("error_code", error.get("code")), error.get("error_msg", error.get("message"))
-    return str(code)[:60] if isinstance(code, str | int) else "", text if isinstance(text, str) else ""
 
 
 @dataclass

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from pipelines.errors import ConfigurationError, WarehouseBusyError, WarehouseError, printable
+from pipelines.errors import ConfigurationError, WarehouseBusyError, WarehouseError, printable, system_words
 from pipelines.landing import fsync_folder
 from pipelines.warehouse import Warehouse
 
@@ -50,8 +50,7 @@ def writing(address: str, *, wait: float = 60.0, sleep: Callable[[float], None] 
                 warehouse.close()
                 _discard(aside)
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise WarehouseError(f"cannot write the warehouse {published}: {reason}") from None
+        raise WarehouseError(f"cannot write the warehouse {published}: {system_words(error)}") from None
 
 
 @contextmanager
@@ -68,6 +67,26 @@ def reading(address: str) -> Iterator[Warehouse | None]:
         yield warehouse
     finally:
         warehouse.close()
+
+
+def current_writer(published: Path) -> str | None:
+    """The process that writes the warehouse now; None: nobody does. Nothing is made, and nobody is kept waiting."""
+    try:
+        with published.with_name(f"{published.name}.lock").open() as lock:
+            try:
+                # Shared and for an instant only: a sync that comes right then tries again.
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _holder(lock)
+    except OSError:
+        return None
+    return None
+
+
+def foreign_log(published: Path) -> str | None:
+    """The name of a log beside the warehouse: another program has it open for writing, or was killed while it had."""
+    log = _log_of(published)
+    return log.name if published.exists() and log.exists() else None
 
 
 def warehouse_file(address: str) -> Path:
@@ -106,10 +125,8 @@ def _only_writer(published: Path, wait: float, sleep: Callable[[float], None]) -
         waited = 0.0
         while not _try_lock(lock):
             if waited >= wait:
-                lock.seek(0)
-                holder = printable(lock.read(40)) or "unknown"
                 raise WarehouseBusyError(
-                    f"{published} is being written by process {holder}: wait for it to end, or stop it; "
+                    f"{published} is being written by process {_holder(lock)}: wait for it to end, or stop it; "
                     "what was observed meanwhile is kept and loaded by the next sync"
                 )
             sleep(0.2)
@@ -118,6 +135,11 @@ def _only_writer(published: Path, wait: float, sleep: Callable[[float], None]) -
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _holder(lock: Any) -> str:
+    lock.seek(0)
+    return printable(lock.read(40)) or "unknown"
 
 
 def _try_lock(lock: Any) -> bool:
@@ -130,14 +152,12 @@ def _try_lock(lock: Any) -> bool:
 
 def _refuse_foreign_log(published: Path) -> None:
     """A log beside the published file is another program's: it writes there, or was killed while it did."""
-    log = _log_of(published)
-    if log.exists() and published.exists():
+    if name := foreign_log(published):
         raise WarehouseError(
-            f"another program has {published} open for writing, or was killed while it had: "
-            f"close it, or delete {log.name}"
+            f"another program has {published} open for writing, or was killed while it had: close it, or delete {name}"
         )
     # A log whose file is gone would spoil the next one.
-    log.unlink(missing_ok=True)
+    _log_of(published).unlink(missing_ok=True)
 
 
 def _publish(aside: Path, published: Path) -> None:

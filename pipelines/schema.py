@@ -306,6 +306,11 @@ def ddl(dialect: Dialect) -> Iterator[str]:
             yield str(SetColumnComment(column).compile(dialect=dialect))
 
 
+def report(name: str) -> str:
+    """The question that stands in `sql/reports/<name>.sql`."""
+    return (sql_folder("reports") / f"{name}.sql").read_text(encoding="utf-8")
+
+
 def sql_folder(name: str) -> Path:
     """The folder `sql/<name>` of the checkout; raises ConfigurationError where there is none."""
     folder = Path(__file__).resolve().parent.parent / "sql" / name

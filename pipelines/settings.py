@@ -212,16 +212,29 @@ def _without_version(url: str, name: str) -> str:
 
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment and `.env`; raises ConfigurationError that names the first bad one."""
-    try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
-        text = f"{name} is not usable: {first['msg'][0].lower()}{first['msg'][1:]}"
-    except UnicodeDecodeError:
-        text = ".env is not UTF-8 text: write it again"
-    # Not within the handler: an error that hangs on this one would hold the bytes of the file, a token among them.
-    raise ConfigurationError(text)
+    settings, complaints = usable_settings(**overrides)
+    if complaints:
+        raise ConfigurationError(complaints[0])
+    return settings
+
+
+def usable_settings(**overrides: Any) -> tuple[Settings, list[str]]:
+    """Settings as `load_settings`, those that are not usable left at their defaults; a sentence for each of them."""
+    complaints: list[str] = []
+    while True:
+        try:
+            return Settings(**overrides), complaints
+        except ValidationError as error:
+            bad = error.errors(include_input=False, include_url=False)
+        except UnicodeDecodeError:
+            # Nothing of the error is kept: it holds the bytes of the file, a token among them.
+            overrides["_env_file"] = None
+            complaints.append(".env is not UTF-8 text: write it again")
+            continue
+        for each in bad:
+            name = str(each["loc"][0])
+            overrides[name] = Settings.model_fields[name].default
+            complaints.append(f"{name.upper()} is not usable: {each['msg'][0].lower()}{each['msg'][1:]}")
 
 
 class _IsolatedSettings(Settings):

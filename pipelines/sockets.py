@@ -15,7 +15,7 @@ from typing import Any
 
 import httpcore
 
-from pipelines.errors import ApiError, ConfigurationError, EndpointError, TransientApiError, printable
+from pipelines.errors import ApiError, ConfigurationError, EndpointError, TransientApiError, printable, system_words
 from pipelines.traffic import Clock
 
 
@@ -79,7 +79,7 @@ def trust(context: ssl.SSLContext, ca_file: Path) -> None:
     try:
         context.load_verify_locations(cafile=ca_file)
     except OSError as error:  # TLS errors are among them
-        reason = "holds no certificate" if isinstance(error, ssl.SSLError) else (error.strerror or "error").lower()
+        reason = "holds no certificate" if isinstance(error, ssl.SSLError) else system_words(error)
         raise ConfigurationError(f"VBS_CA_FILE cannot be used: {reason}; give a file of PEM certificates") from None
 
 

@@ -1,72 +1,32 @@
 """The paging algorithm: walk a listing that changes while it is read, and say what the walk proves. No I/O.
 
-Two facts carry the proof.
+A walk is one or more passes (passes.py), with a count before, between and after them. What ends it:
 
-1. A page is a run of consecutive rows of the list, in its order, at one instant. It shows every row that was alive then
-   between its first and its last row. So if everything up to an *edge* has been shown, and the next page begins at or
-   before the edge, everything up to that page's end has been shown: each stretch at its own instant, and a row that
-   was alive throughout was alive at that instant. A page that begins beyond the edge proves nothing (rows before it
-   vanished and pulled it forward): step back and ask again.
-2. A page in descending order begins at the top of the list: it shows everything from its last row upwards. When it
-   reaches down to the edge, nothing can be missing, however short the pages were cut. A short page is never the end.
-   This is how a walk ends: with the last stretch, as far as the count tells it, read from the top.
+- A sound pass, and counts before and after it that agree with what it read: nothing that was alive throughout is
+  missing. The status is `covered`.
+- A fact that needs no order. Of all rows received before a count and of all rows received after it, those in both were
+  alive when it was taken (share ids are not reused). If they are as many as the count says, they are the list at that
+  instant: the status is `exact`. So rows may even come by the links of a service that ignores `offset`.
 
-Neither fact needs the offset to mean anything, the page size to be constant, or the list to stand still. What they need
-is an order: by share id, or by backup id (the API does not say which `id` it sorts by), where the shares of one backup
-may come in any order and so the groups at both ends of a page count as cut. The order is watched, not assumed: a walk
-is *sound* only if it is proven under every order that no page has contradicted.
-
-Nor do they need the pages to be asked for in their order. A long listing is planned ahead with the count, pages are
-asked for side by side, each overlapping its neighbour, and taken in the order of the list: one that joins what is known
-moves the edge, one that does not leaves a hole, which is filled step by step until it joins.
-
-A third fact needs no order. Of all rows received before a count and of all rows received after it, those in both were
-alive when it was taken (share ids are not reused). If they are as many as the count says, they are the list at that
-instant: the status is `exact`. So rows may even come by the links of a service that ignores `offset`.
-
-Not here: requests and their failures (client.py), threads and what is done with the proof (extract.py, history.py).
+Not here: how one pass reads the pages (passes.py), requests and their failures (client.py), threads and what is done
+with the proof (extract.py, history.py).
 """
 
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from contextlib import closing
-from dataclasses import dataclass, field
-from itertools import count, pairwise
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
 
 from pipelines.observation import ProofStatus
+from pipelines.passes import Fetch, FetchMany, Follow, Pass, Service, walk_once
+from pipelines.rows import Row
 
-END_ROWS = 20
-"""Rows asked from the top of the list beyond those to come; a backup has ten recipients at most (api-facts 1.6)."""
-MAX_STALLS = 4
-"""Pages in a row that show nothing new although more is known to be there."""
+__all__ = ["Count", "Fetch", "FetchMany", "Follow", "Row", "Walk", "walk"]
+
 FLAWED_PASSES = 4
 """Passes after which a list that never gave a sound one is given up."""
-UNCOUNTED_PAGES = 10_000
-"""Page budget where the service has no count that could say how many to expect."""
-
-
-class Row(NamedTuple):
-    """What the walk sees of a record; None where it cannot be read (the record is quarantined later)."""
-
-    share_id: str | None
-    backup_id: str | None
-
-
-class Fetch(Protocol):
-    """One page of the list; ascending order by default."""
-
-    def __call__(self, offset: int, limit: int, *, descending: bool = False) -> Sequence[Row]: ...
-
 
 Count = Callable[[], int | None]
 """Rows in the list by the service's own count; None where it has none."""
-FetchMany = Callable[[Sequence[int], int], Iterator[Sequence[Row]]]
-"""The pages at these offsets with this limit, in this order. A few may be asked for ahead of the one that is taken; a
-generator is closed when the walk needs no more of them, and always before the next count."""
-Follow = Callable[[], Sequence[Row] | None]
-"""The page that the last answer linked to; None where it linked to none."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +62,11 @@ def walk(
     certificate holds; change that would explain a wrong count is no proof, for it could also hide a hidden row.
     `fetch_many` makes long listings quicker, `follow` reads those of a service that ignores `offset`.
     """
-    service = _Service(fetch, limit, fetch_many, follow)
+    service = Service(fetch, limit, fetch_many, follow)
     counts = [count()]
-    passes: list[_Pass] = []
+    passes: list[Pass] = []
     while len(passes) < max_passes:
-        passes.append(_walk_once(service, counts[-1], by_links=bool(passes) and passes[-1].by_links))
+        passes.append(walk_once(service, counts[-1], by_links=bool(passes) and passes[-1].by_links))
         counts.append(count())
         proof = _proof(passes, counts)
         if proof is not None:
@@ -121,7 +81,7 @@ def walk(
 _UNREADABLE = "a record without readable id was met: nothing is known to be absent"
 
 
-def _proof(passes: list["_Pass"], counts: list[int | None]) -> Walk | None:
+def _proof(passes: list[Pass], counts: list[int | None]) -> Walk | None:
     """The proof that ends the walk, if there is one already."""
     last = passes[-1]
     if last.is_sound and counts[-1] is None:
@@ -140,7 +100,7 @@ def _proof(passes: list["_Pass"], counts: list[int | None]) -> Walk | None:
     return None
 
 
-def _uncounted_proof(passes: list["_Pass"], counts: list[int | None]) -> Walk:
+def _uncounted_proof(passes: list[Pass], counts: list[int | None]) -> Walk:
     """A sound pass needs no count; that a whole list went away is more than it is trusted with alone."""
     last = passes[-1]
     reason = "the service has no count to compare with"
@@ -152,7 +112,7 @@ def _uncounted_proof(passes: list["_Pass"], counts: list[int | None]) -> Walk:
     return _walk(passes, counts, ProofStatus.COVERED, last.ids, reason, may_close=may_close)
 
 
-def _is_hopeless(passes: list["_Pass"], counts: list[int | None]) -> bool:
+def _is_hopeless(passes: list[Pass], counts: list[int | None]) -> bool:
     """Whether walking again cannot prove more."""
     if passes[-1].is_hopeless or _stands_still(passes, counts):
         return True
@@ -160,11 +120,11 @@ def _is_hopeless(passes: list["_Pass"], counts: list[int | None]) -> bool:
     return len(passes) == FLAWED_PASSES and (counts[-1] is None or not any(one.is_sound for one in passes))
 
 
-def _stands_still(passes: list["_Pass"], counts: list[int | None]) -> bool:
+def _stands_still(passes: list[Pass], counts: list[int | None]) -> bool:
     return len(passes) > 1 and passes[-1].ids == passes[-2].ids and len(set(counts[-3:])) == 1
 
 
-def _objection(passes: list["_Pass"], counts: list[int | None]) -> str:
+def _objection(passes: list[Pass], counts: list[int | None]) -> str:
     """Why nothing is proven, and what the operator can do about it."""
     last = passes[-1]
     if last.flaw:
@@ -178,12 +138,12 @@ def _objection(passes: list["_Pass"], counts: list[int | None]) -> str:
     return f"{read}: in {len(passes)} passes the listing never stood still; run again at a quieter hour"
 
 
-def _all_ids(passes: list["_Pass"]) -> set[str]:
+def _all_ids(passes: list[Pass]) -> set[str]:
     return set().union(*(seen.ids for seen in passes))
 
 
 def _walk(
-    passes: list["_Pass"],
+    passes: list[Pass],
     counts: list[int | None],
     status: ProofStatus,
     ids: AbstractSet[str],
@@ -202,395 +162,3 @@ def _walk(
         count_after=counts[-1],
         pass_count=len(passes),
     )
-
-
-# --- the order of the list -----------------------------------------------------------------------------------------
-
-Mark = tuple[str, int]
-"""A place in the list: (key, 0) is just before the rows of that key, (key, 1) just behind them."""
-
-
-@dataclass(frozen=True)
-class _Order:
-    """An order that the list may have. `column` of Row is its key; `ties`: several rows can have the same key."""
-
-    column: int
-    ties: bool
-
-    def agrees(self, rows: Sequence[Row], *, descending: bool = False) -> bool:
-        keys = self._keys(rows)
-        pairs = pairwise(reversed(keys) if descending else keys)
-        return all(low <= high if self.ties else low < high for low, high in pairs)
-
-    def begins(self, rows: Sequence[Row]) -> Mark:
-        """From where on an ascending page shows everything; with ties its first group may be cut."""
-        return (self._keys(rows)[0], 1 if self.ties else 0)
-
-    def ends(self, rows: Sequence[Row]) -> Mark:
-        """Up to where it shows everything; with ties its last group may be cut."""
-        return (self._keys(rows)[-1], 0 if self.ties else 1)
-
-    def reaches_down_to(self, rows: Sequence[Row]) -> Mark:
-        """From where on a descending page shows everything."""
-        return (self._keys(rows)[-1], 1 if self.ties else 0)
-
-    def overlap(self, rows: Sequence[Row]) -> int:
-        """Position in the page where the next page should begin: the last row before the page's end mark."""
-        last = self._keys(rows)[-1]
-        candidates = [
-            at for at, row in enumerate(rows) if row[self.column] and (not self.ties or row[self.column] != last)
-        ]
-        return candidates[-1] if candidates else 0
-
-    def overlap_rows(self, rows: Sequence[Row]) -> int:
-        """Rows that two pages should share to join, wherever they are cut, if the whole list is like these rows."""
-        return 1 + (max(Counter(self._keys(rows)).values()) if self.ties else 0)
-
-    def _keys(self, rows: Sequence[Row]) -> list[str]:
-        return [key for row in rows if (key := row[self.column]) is not None]
-
-
-_ORDERS = (_Order(column=0, ties=False), _Order(column=1, ties=True))
-_START: Mark = ("", 0)
-
-# --- one pass ------------------------------------------------------------------------------------------------------
-
-
-class _FlawError(Exception):
-    """Why a pass is not sound, and what can be done about it."""
-
-
-class _StalledError(_FlawError):
-    """Offsets lead no further. Links might."""
-
-
-class _HopelessError(_FlawError):
-    """Another pass would end no better."""
-
-
-class _Service(NamedTuple):
-    """The list as it can be asked for, `limit` rows at a time."""
-
-    fetch: Fetch
-    limit: int
-    fetch_many: FetchMany | None
-    follow: Follow | None
-
-
-@dataclass
-class _Pass:
-    """One way through the list: what was seen, and up to which edge under each order that is still possible."""
-
-    service: _Service
-    expected: int | None
-    ids: set[str] = field(default_factory=set)
-    unreadable_at: set[int] = field(default_factory=set)
-    pages: int = 0
-    largest: int = 0
-    edges: dict[_Order, Mark] = field(default_factory=lambda: dict.fromkeys(_ORDERS, _START))
-    offset: int = 0
-    """Where the next page should begin."""
-    step: int = 0
-    """Rows that the last attempt was stepped back."""
-    is_sound: bool = False
-    is_hopeless: bool = False
-    by_links: bool = False
-    flaw: str = ""
-
-    @property
-    def unreadable(self) -> int:
-        """Rows without readable id, by their place, as pages overlap."""
-        return len(self.unreadable_at)
-
-    def page(self, offset: int) -> Sequence[Row]:
-        self.spend_a_page()
-        rows = self.service.fetch(offset, self.service.limit)
-        self.see(rows, offset, self.service.limit)
-        return rows
-
-    def top(self, to_come: int = 0) -> Sequence[Row]:
-        """The last rows of the list, in descending order: those to come, and some that are known."""
-        rows = self.service.fetch(0, min(END_ROWS + to_come, self.service.limit), descending=True)
-        last = (self.expected or 0) - 1
-        self.note(rows, (last - at for at in range(len(rows))))
-        return rows
-
-    def spend_a_page(self) -> None:
-        """The page budget: what the count lets expect three times over, and some for very small listings."""
-        budget = UNCOUNTED_PAGES
-        if self.expected is not None:
-            budget = 3 * (self.expected // max(self.largest - 1, 1)) + 60
-        if self.pages >= budget:
-            raise _HopelessError(
-                f"the listing did not end within {self.pages} pages: the service makes pages up or cuts them "
-                "too short; report it to the provider"
-            )
-        self.pages += 1
-
-    def note(self, rows: Sequence[Row], places: Iterable[int]) -> None:
-        self.ids |= {row.share_id for row in rows if row.share_id is not None}
-        self.unreadable_at |= {at for at, row in zip(places, rows, strict=False) if row.share_id is None}
-
-    def see(self, rows: Sequence[Row], offset: int, limit: int) -> None:
-        """Take note of an ascending page, and give up the orders that it contradicts."""
-        self.note(rows, count(offset))
-        self.largest = max(self.largest, len(rows))
-        if len(rows) > limit:
-            raise _HopelessError(
-                f"a page of {len(rows)} shares came where {limit} were asked for: the service ignores limit; report it "
-                "to the provider"
-            )
-        readable = _readable(rows)
-        self.edges = {order: edge for order, edge in self.edges.items() if order.agrees(readable)}
-
-    def joins(self, rows: Sequence[Row]) -> bool:
-        """Whether the page begins at or before the edge."""
-        readable = _readable(rows)
-        return bool(readable) and all(order.begins(readable) <= edge for order, edge in self.edges.items())
-
-    def advance(self, rows: Sequence[Row]) -> bool:
-        """Move the edges to the end of a page that joins; whether any moved."""
-        before, readable = dict(self.edges), _readable(rows)
-        self.edges = {order: max(edge, order.ends(readable)) for order, edge in self.edges.items()}
-        self.step = 0
-        return self.edges != before
-
-    def step_back(self) -> None:
-        """Begin earlier: rows before the offset have vanished."""
-        self.step = max(2 * self.step, self.service.limit // 10, 1)
-        self.offset = max(0, self.offset - self.step)
-
-    def may_be_the_end(self, rows: Sequence[Row]) -> bool:
-        """Whether to ask for the top of the list: after a short page, or when it can show all that is to come."""
-        if self.expected is None:
-            return len(rows) < (self.largest if self.pages > 1 else self.service.limit)
-        return len(rows) < self.largest or self.expected - len(self.ids) <= self.reach(rows)
-
-    def reach(self, rows: Sequence[Row]) -> int:
-        """Rows that a page from the top can show beyond those that it must share with this page."""
-        return max(0, self.largest - self.overlap_rows(rows))
-
-    def overlap_rows(self, rows: Sequence[Row]) -> int:
-        return max(order.overlap_rows(_readable(rows)) for order in self.edges)
-
-    def offsets_to_come(self, rows: Sequence[Row]) -> range:
-        """Where pages of this size should begin to reach the end, as few as can be; the rows to spare overlap.
-
-        None where pages would mostly repeat their neighbours. The last stretch is left to the top.
-        """
-        size, overlap = len(rows), self.overlap_rows(rows)
-        to_come = (self.expected or 0) - self.offset - self.reach(rows)
-        pages = -((overlap - to_come) // (size - overlap)) if 2 * overlap <= size else 0
-        if pages < 2:
-            return range(0)
-        spare = (pages * size - to_come) // (pages - 1)
-        stride = size - min(spare, max(overlap, END_ROWS))
-        return range(self.offset, self.offset + pages * stride, stride)
-
-    def is_closed_by(self, top: Sequence[Row]) -> bool:
-        """Whether a descending page from the top of the list reaches down to the edge."""
-        readable = _readable(top)
-        if not readable or not all(order.agrees(readable, descending=True) for order in self.edges):
-            return False
-        # A single row has no direction: if sort_dir were ignored it would be the bottom of the list.
-        if len(top) == 1 and readable[0].share_id != max(self.ids):
-            return False
-        return all(order.reaches_down_to(readable) <= edge for order, edge in self.edges.items())
-
-
-def _walk_once(service: _Service, expected: int | None, *, by_links: bool) -> _Pass:
-    seen = _Pass(service, expected, by_links=by_links)
-    try:
-        if by_links:
-            _read_by_links(seen)
-        else:
-            _read_by_offset(seen)
-    except _FlawError as flaw:
-        seen.flaw = str(flaw)
-        seen.is_hopeless = isinstance(flaw, _HopelessError)
-    return seen
-
-
-def _read_by_offset(seen: _Pass) -> None:
-    try:
-        _read_to_the_top(seen)
-    except _StalledError:
-        _read_by_links(seen)
-        raise
-
-
-def _read_to_the_top(seen: _Pass) -> None:
-    """Move the edge up page by page, until the top of the list reaches down to it."""
-    stalls = 0
-    with closing(_Ahead(seen)) as ahead:
-        while True:
-            planned = ahead.joining_page()
-            at, rows = planned or (seen.offset, seen.page(seen.offset))
-            if not rows and at == 0:
-                return _check_emptiness(seen)
-            if not seen.edges:
-                return _read_without_order(seen, seen.offset if planned else at + len(rows))
-            if at > 0 and not seen.joins(rows):
-                seen.step_back()
-                continue
-            if not _readable(rows):
-                raise _FlawError("no record of a page has a readable id: look at the raw pages in LANDING_DIR")
-            moved = seen.advance(rows)
-            if planned and not moved:
-                ahead.note_idle_page()
-                continue
-            if (not moved or (not ahead.left and seen.may_be_the_end(rows))) and _is_at_the_top(seen, rows):
-                seen.is_sound = True
-                return None
-            stalls = 0 if moved else stalls + 1
-            if stalls == MAX_STALLS:
-                raise _StalledError(
-                    "pages bring nothing new, yet there is more: the service ignores offset or sort_dir, or cuts pages "
-                    "too short; raise VBS_PAGE_SIZE, and if it stays so report it to the provider"
-                )
-            seen.offset = at + min(order.overlap(rows) for order in seen.edges)
-            if moved:
-                ahead.plan(rows)
-
-
-def _is_at_the_top(seen: _Pass, rows: Sequence[Row]) -> bool:
-    to_come = (seen.expected or 0) - len(seen.ids)
-    top = seen.top(to_come if 0 < to_come <= seen.reach(rows) else 0)
-    return seen.is_closed_by(top) or _is_whole(seen, rows, top)
-
-
-def _is_whole(seen: _Pass, rows: Sequence[Row], top: Sequence[Row]) -> bool:
-    """Whether the list was seen whole from both ends: the shares of one backup, where an order by backup has no edge.
-
-    It takes a service that cuts pages to fewer rows than a backup has recipients to deceive this and the count.
-    """
-    if seen.pages > 1 or set(rows) != set(top):
-        return False
-    if seen.expected == len(seen.ids):
-        return True
-    rest = seen.service.fetch(len(rows), seen.service.limit)
-    seen.note(rest, count(len(rows)))
-    return not rest
-
-
-def _check_emptiness(seen: _Pass) -> None:
-    """An empty first page shows the whole list, if it is no mishap: the count or the other end must say so too."""
-    if seen.expected == 0 or (seen.expected is None and not seen.top()):
-        seen.is_sound = True
-        return
-    other = "the list has a last one" if seen.expected is None else f"the service counts {seen.expected}"
-    raise _FlawError(f"the first page is empty, {other}: run again, and if it stays so report it to the provider")
-
-
-def _read_without_order(seen: _Pass, offset: int) -> None:
-    """No order to hold on to: read on to the end all the same, the rows may make a certificate."""
-    flaw = (
-        "the shares are sorted neither by share nor by backup, the service ignores sort_key, and the count did not "
-        "confirm what was read: run again at a quieter hour"
-    )
-    while True:
-        known = len(seen.ids)
-        rows = seen.page(offset)
-        offset += len(rows)
-        if not rows:
-            raise _FlawError(flaw)
-        if len(seen.ids) == known:
-            raise _StalledError(flaw)
-
-
-def _read_by_links(seen: _Pass) -> None:
-    """Follow the links, if there are any, from the first page to the last. Raises _FlawError after any.
-
-    That proves no order, but the rows may make a certificate.
-    """
-    if seen.service.follow is None:
-        return
-    seen.page(0)
-    idle = 0
-    while rows := seen.service.follow():
-        seen.by_links = True
-        known = len(seen.ids)
-        seen.spend_a_page()
-        seen.note(rows, count(seen.pages * seen.service.limit))
-        idle = 0 if len(seen.ids) > known else idle + 1
-        if idle == MAX_STALLS:
-            raise _FlawError(
-                "the links to the next page lead round in circles, and offset is ignored: report it to the provider"
-            )
-    if seen.by_links:
-        raise _FlawError(
-            f"{len(seen.ids)} shares were read by links, as the service ignores offset, and {seen.expected} were "
-            "counted: only a count that agrees twice could prove them; run again at a quieter hour"
-        )
-
-
-def _readable(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row.share_id is not None and row.backup_id is not None]
-
-
-# --- pages side by side --------------------------------------------------------------------------------------------
-
-
-class _Ahead:
-    """Pages that were planned with the count. They are taken in the order of the list; one is held over a hole."""
-
-    def __init__(self, seen: _Pass) -> None:
-        self.left = 0
-        """Planned pages that were not taken yet."""
-        self._seen = seen
-        self._offsets: Iterator[int] = iter(())
-        self._pages: Iterator[Sequence[Row]] = iter(())
-        self._size = self._last_size = self._idle = 0
-        self._held: tuple[int, Sequence[Row]] | None = None
-        self._is_new = False
-
-    def plan(self, rows: Sequence[Row]) -> None:
-        """After a page that moved the edge: ask for what is to come, if its size can be relied on for several more."""
-        seen, size, last_size = self._seen, len(rows), self._last_size
-        self._idle, self._last_size = 0, size
-        if self.left or seen.service.fetch_many is None or size not in (seen.service.limit, last_size):
-            return
-        offsets = seen.offsets_to_come(rows)
-        if len(offsets) > 1:
-            self.close()
-            self.left, self._size = len(offsets), size
-            self._offsets, self._pages = iter(offsets), seen.service.fetch_many(offsets, size)
-
-    def joining_page(self) -> tuple[int, Sequence[Row]] | None:
-        """Offset and rows of the next page that joins. None at a hole, which is then to be filled, and at the end."""
-        while (page := self._head()) is not None:
-            at, rows = page
-            was_new, self._is_new = self._is_new, False
-            if self._seen.joins(rows):
-                self._drop()
-                return page
-            if at > self._seen.offset:
-                return None
-            if was_new:
-                self._seen.step_back()
-                return None
-            self._drop()  # overtaken by what filled the hole
-        return None
-
-    def note_idle_page(self) -> None:
-        """A page that joined and showed nothing new. After several, the plan is not worth its requests."""
-        self._idle += 1
-        if self._idle == MAX_STALLS:
-            self.close()
-
-    def close(self) -> None:
-        if isinstance(self._pages, Generator):
-            self._pages.close()
-        self.left, self._held = 0, None
-
-    def _head(self) -> tuple[int, Sequence[Row]] | None:
-        if self._held is None and self.left:
-            self._seen.spend_a_page()
-            at, rows = next(self._offsets), next(self._pages)
-            self._held, self._is_new = (at, rows), True
-            self._seen.see(rows, at, self._size)
-        return self._held
-
-    def _drop(self) -> None:
-        self._held = None
-        self.left -= 1

@@ -159,7 +159,7 @@ def test_a_refused_login_exits_1_with_a_sentence_after_one_attempt(tmp_path: Pat
 
     told = done.stderr.decode()
     assert done.returncode == 1
-    assert "cloud envvars: the identity service at 127.0.0.1" in told
+    assert "\nNo listing was observed.\ncloud envvars: the identity service at 127.0.0.1" in told
     assert "refused the login: HTTP 401; IAM.0062; Incorrect user name or password." in told
     assert PASSWORD not in told + done.stdout.decode()
     assert [path for _, path, _ in service.requests] == ["/v3/auth/tokens"]
@@ -261,6 +261,46 @@ def test_simulate_lists_every_fault_with_its_meaning_and_its_parameters(tmp_path
     assert "bytes_per_second=10.0" in text
     assert "of=body|reply" in text
     assert "Every fault also takes operation, project_id, direction, nth" in text
+
+
+def test_simulate_writes_a_clouds_yaml_that_logs_in_over_tls(tmp_path: Path) -> None:
+    tls = ["--fault", "tls:kind=valid,authority_file=ca.pem", "--clouds-yaml", "clouds.yaml"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "simulate",
+        "--port",
+        "0",
+        "--shares",
+        "9",
+        "--projects",
+        "1",
+        *tls,
+    ]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = dict(process.stdout.readline().strip().split("=") for _ in range(2))
+        clouds = [told["VBS_CLOUDS"], "simulated-credential"]
+        listed = [run(tmp_path, "list", "--format", "json", **told | {"VBS_CLOUDS": cloud}) for cloud in clouds]
+        process.send_signal(2)
+
+    assert told["VBS_CLOUDS"] == "simulated"
+    assert [done.returncode for done in listed] == [0, 0], listed[0].stderr + listed[1].stderr
+    assert len(json.loads(listed[0].stdout)) > 0
+    assert listed[0].stdout == listed[1].stdout
+    assert (tmp_path / "clouds.yaml").stat().st_mode & 0o077 == 0
+
+
+def test_simulate_leaves_a_clouds_yaml_of_somebody_else_alone(tmp_path: Path) -> None:
+    (tmp_path / "clouds.yaml").write_text("clouds: {production: {}}")
+    refused = run(tmp_path, "simulate", "--port", "0", "--clouds-yaml", "clouds.yaml")
+
+    assert refused.returncode == 2
+    assert refused.stderr.decode() == (
+        "backup-shares: --clouds-yaml: clouds.yaml is there already and not of `simulate`: name another file\n"
+    )
+    assert (tmp_path / "clouds.yaml").read_text() == "clouds: {production: {}}"
 
 
 @pytest.mark.parametrize(

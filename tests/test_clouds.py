@@ -169,7 +169,9 @@ def test_an_unknown_cloud_is_refused_with_those_that_exist(write):
 
 def test_a_file_without_clouds_is_named(write):
     path = write({"client": {}})
-    assert refusal() == f"there is no cloud 'otc': {path} names no clouds (OS_CLIENT_CONFIG_FILE says where it is)"
+    assert refusal() == (
+        f"there is no cloud 'otc': {path} names no clouds (OS_CLIENT_CONFIG_FILE, in the environment, says where it is)"
+    )
 
 
 def test_a_file_that_is_named_and_missing_is_refused(folder, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.errors import ConfigurationError
 from pipelines.observation import PROJECT_ID, Direction, Listing, listings
-from pipelines.settings import Settings, load_settings, settings_table
+from pipelines.settings import Settings, load_settings, settings_table, usable_settings
 
 P1 = "0123456789abcdef0123456789abcdef"
 P2 = "fedcba9876543210fedcba9876543210"
@@ -79,6 +79,17 @@ def test_a_dotenv_file_that_is_not_utf8_is_refused_without_its_content(folder):
     with pytest.raises(ConfigurationError, match=r"\.env") as caught:
         load_settings()
     assert TOKEN_CANARY not in all_texts(caught.value)
+
+
+def test_bad_values_can_be_told_all_at_once_and_taken_as_unset(folder, monkeypatch):
+    (folder / ".env").write_bytes(b"VBS_TOKEN=\xff")
+    for name, value in {"VBS_PAGE_SIZE": "5", "VBS_REGION": "../up", "SYNC_HOUR": "4"}.items():
+        monkeypatch.setenv(name, value)
+
+    settings, complaints = usable_settings()
+
+    assert [text.split(" is ")[0] for text in complaints] == [".env", "VBS_REGION", "VBS_PAGE_SIZE"]
+    assert (settings.vbs_page_size, settings.vbs_region, settings.sync_hour) == (1000, "default", 4)
 
 
 def test_the_folders_default_to_places_in_the_data_folder(folder, monkeypatch):

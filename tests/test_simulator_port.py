@@ -61,6 +61,17 @@ def test_a_log_in_works_over_the_port_and_the_catalogue_leads_back_to_it(world):
     assert count.status_code == 200
 
 
+def test_over_tls_the_catalogue_says_https(world, tmp_path):
+    body = {"auth": {"identity": password_identity(), "scope": {"project": {"id": world.projects[0]}}}}
+    authority = tmp_path / "authority.pem"
+    with struck(world, f"tls:kind=valid,authority_file={authority}") as base_url:
+        trusting = ssl.create_default_context(cafile=authority)
+        with httpx.Client(trust_env=False, verify=trusting) as client:
+            catalogue = client.post(f"{base_url}/v3/auth/tokens", json=body).json()["token"]["catalog"]
+    assert base_url.startswith("https://")
+    assert all(service["endpoints"][0]["url"].startswith(f"{base_url}/v") for service in catalogue)
+
+
 def test_a_slow_answer_over_the_port_holds_up_nobody_else(world):
     arrived = threading.Event()
     order: list[str] = []

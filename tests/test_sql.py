@@ -94,6 +94,8 @@ def test_the_reports_on_the_diary_are_these(diary):
     status = report("listing_status")
     assert len(status) == 1
     assert status[0][:9] == (day(2), ALICE, "outgoing", "exact", True, 2, 0, 1, 0)
+    proven = report("last_proven")
+    assert [row[1:6] for row in proven] == [(ALICE, "outgoing", day(7), day(7), "exact")]
     current = report("current_shares")
     assert sorted(row[:5] for row in current) == [
         (ALICE, BOB, "nightly", "available", 40),

@@ -16,7 +16,7 @@ from pipelines.defs.resources import ClientResource, WarehouseResource, plain_fa
 from pipelines.errors import LandingError
 from pipelines.extract import Options, observe_listings
 from pipelines.load import known_shares, load_pending, pending_files, stage, unrecorded_files
-from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns, sql_folder
+from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns, report
 from pipelines.warehouse import Ledger
 
 GROUP = "backup_shares"
@@ -166,8 +166,8 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
     with plain_failures(), warehouse.reading() as published:
         if published is None:
             raise dg.Failure(description="nothing was published yet: materialize the histories first")
-        rows = published.query(_report("listing_status"), sync_id=context.run.run_id).to_pylist()
-        changes = published.query(_report("changes_per_day")).to_pylist()
+        rows = published.query(report("listing_status"), sync_id=context.run.run_id).to_pylist()
+        changes = published.query(report("changes_per_day")).to_pylist()
         missing = unrecorded_files(warehouse.landing, published.ledger(), context.run.run_id)
     closed = _closed_clouds(context)
     if not rows and not missing and not closed:
@@ -192,6 +192,7 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         stuck = {f"{each.file.listing.direction} {each.file.listing.project_id}" for each in missing}
         count = len({_name(row) for row in rows} | stuck)
         text = f"{len(problems)} of {count} listings are not proven; the others are published."
+        text = text if count else "No listing was observed."
         told = "\n".join([text, *closed, *problems, *held, *unread])
         raise dg.Failure(description=told, metadata=metadata, allow_retries=False)
     return dg.MaterializeResult(metadata=metadata)
@@ -217,10 +218,6 @@ def _closed_clouds(context: dg.AssetExecutionContext) -> list[str]:
 def _ledger(warehouse: WarehouseResource) -> Ledger:
     with warehouse.reading() as published:
         return published.ledger() if published else Ledger.empty()
-
-
-def _report(name: str) -> str:
-    return (sql_folder("reports") / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def _shape(table: Table, row_count: int, *, whole: bool = False) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, system_words
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "dagster.yaml"
 
@@ -34,8 +34,7 @@ def prepare_home(folder: Path) -> Path:
         if not (home / TEMPLATE.name).exists():
             shutil.copyfile(TEMPLATE, home / TEMPLATE.name)
     except OSError as error:
-        reason = (error.strerror or "error").lower()
-        raise ConfigurationError(f"DATA_DIR or DAGSTER_HOME: {home} cannot be made: {reason}") from None
+        raise ConfigurationError(f"DATA_DIR or DAGSTER_HOME: {home} cannot be made: {system_words(error)}") from None
     return home
 
 

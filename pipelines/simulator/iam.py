@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import yaml
+
 from pipelines.simulator.wire import Request, Response, answer, iam_error, keystone_error
 
 REGION = "eu-de"
@@ -26,6 +28,26 @@ class Account:
     domain: str = "demo-domain"
     application_credential_id: str = "a1b2c3d4e5f60718293a4b5c6d7e8f90"
     application_credential_secret: str = "demo-credential-secret"  # noqa: S105 - opens a simulator
+
+
+def clouds_yaml(base_url: str, account: Account, authority_file: str = "") -> str:
+    """What a `clouds.yaml` says to log in here: with the password as `simulated`, and with the application credential.
+
+    `authority_file`: certificates to trust instead of the usual ones.
+    """
+    password = {"username": account.user, "user_domain_name": account.domain, "password": account.password}
+    credential = {
+        "application_credential_id": account.application_credential_id,
+        "application_credential_secret": account.application_credential_secret,
+    }
+    trusted = {"cacert": authority_file} if authority_file else {}
+    usual = {"region_name": REGION, **trusted}
+    url = {"auth_url": f"{base_url}/v3"}
+    clouds = {
+        "simulated": {**usual, "auth": {**url, **password}},
+        "simulated-credential": {**usual, "auth_type": "v3applicationcredential", "auth": {**url, **credential}},
+    }
+    return yaml.safe_dump({"clouds": clouds}, sort_keys=False)
 
 
 @dataclass(frozen=True)
@@ -177,7 +199,7 @@ def _catalogue(base_url: str, project: str) -> list[dict[str, Any]]:
 
 
 def _base_url(request: Request) -> str:
-    return f"http://{request.headers.get('host', 'localhost')}"
+    return f"{request.scheme}://{request.headers.get('host', 'localhost')}"
 
 
 def _iam_time(moment: datetime) -> str:

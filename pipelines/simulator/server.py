@@ -135,9 +135,10 @@ class _Connection:
         self._service = service
         self._reader = reader
         self._writer = writer
+        self._scheme = "https" if writer.get_extra_info("sslcontext") else "http"
         # `drain` then waits until everything is on its way: a reset must not overtake what it follows.
         # With TLS the limit is where waiting begins, without it where waiting ends.
-        writer.transport.set_write_buffer_limits(high=1 if writer.get_extra_info("sslcontext") else 0)
+        writer.transport.set_write_buffer_limits(high=1 if self._scheme == "https" else 0)
 
     async def answer_all(self) -> None:
         received = b""
@@ -168,7 +169,7 @@ class _Connection:
             elif isinstance(event, h11.Data):
                 body += event.data
             elif isinstance(event, h11.EndOfMessage):
-                return _request(head, body), parser.our_state is h11.MUST_CLOSE
+                return _request(head, body, self._scheme), parser.our_state is h11.MUST_CLOSE
 
     async def _read(self) -> bytes:
         data = await self._reader.read(_READ_SIZE)
@@ -195,7 +196,7 @@ class _Connection:
         raise _ConnectionEndedError
 
 
-def _request(head: h11.Request, body: bytes) -> Request:
+def _request(head: h11.Request, body: bytes, scheme: str) -> Request:
     path, _, query = head.target.partition(b"?")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-    return Request.received(head.method.decode(), unquote(path.decode("latin-1")), query, headers, body)
+    return Request.received(head.method.decode(), unquote(path.decode("latin-1")), query, headers, body, scheme)

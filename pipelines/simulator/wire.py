@@ -42,14 +42,21 @@ class Request:
     query: tuple[tuple[str, str], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    scheme: str = "http"
 
     @classmethod
     def received(
-        cls, method: str, path: str, query_string: bytes, headers: Mapping[str, str], body: bytes
+        cls,
+        method: str,
+        path: str,
+        query_string: bytes,
+        headers: Mapping[str, str],
+        body: bytes,
+        scheme: str = "http",
     ) -> "Request":
         """From what a server or a test transport has in its hands."""
         query = tuple(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
-        return cls(method, path, query, {name.lower(): value for name, value in headers.items()}, body)
+        return cls(method, path, query, {name.lower(): value for name, value in headers.items()}, body, scheme)
 
     @property
     def token(self) -> str:
