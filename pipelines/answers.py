@@ -66,12 +66,11 @@ class Answer:
         """The service's own id of the request, printable; empty if it gave none."""
         names = ("x-request-id", "x-openstack-request-id", "x-compute-request-id")
         found = (self.headers[name] for name in names if name in self.headers)
-        return printable(next(found, ""), 80)
+        return self.quoted(next(found, ""), 80)
 
-    @property
-    def quotable(self) -> bytes:
-        """The body for messages: a service that quotes the token in its answer must not bring it into one."""
-        return self.body.replace(self.token.get_secret_value().encode(), b"[token]")
+    def quoted(self, text: str, limit: int) -> str:
+        """What the service says, for messages: printable, and without the token, which it may quote in any spelling."""
+        return printable(_spelt(self.token.get_secret_value()).sub("[token]", text), limit)
 
     @property
     def clock_skew(self) -> float:
@@ -83,6 +82,17 @@ class Answer:
         except (ValueError, TypeError, OverflowError):
             return 0.0
         return late if late > 0 else min(0.0, -early)
+
+
+def _spelt(token: str) -> re.Pattern[str]:
+    """The token as it is, or as JSON or a URL may write it: of letters and digits nobody makes anything else."""
+    return re.compile(
+        "".join(
+            sign if sign.isalnum() else rf"(?i:\\?{re.escape(sign)}|\\u{ord(sign):04x}|%{ord(sign):02x})"
+            for sign in token
+        )
+        or "(?!)"
+    )
 
 
 # --- good answers --------------------------------------------------------------------------------------------------
@@ -100,7 +110,7 @@ def read_json(answer: Answer) -> Any:
     document = _strict_json(body)
     # Raised out here: the parser's own error keeps the whole body, and errors keep the error they hide.
     if document is _NOT_JSON:
-        start = printable(answer.quotable[:80].decode("utf-8", "replace"), 80)
+        start = answer.quoted(answer.body.decode("utf-8", "replace"), 80)
         raise TransientApiError(
             _with_id(f"the answer is not JSON, it begins with: {start}", answer),
             status=200,
@@ -129,7 +139,7 @@ def shared_list(answer: Answer, document: Any, listing: Listing) -> list[Any]:
     if isinstance(shared, list):
         _check_ownership(answer, shared, listing)
         return shared
-    if code_and_text := _service_error(_careful_json(answer.quotable)):
+    if code_and_text := _service_error(answer):
         code, text, _ = code_and_text
         text = _with_id(f"200 with an error: {text or code}", answer)
         raise PermanentApiError(text, status=200, code=code, advice=_ASK_OPERATOR)
@@ -258,12 +268,12 @@ def _stands_twice(body: bytes, key: str) -> bool:
 def api_error(answer: Answer) -> ApiError:
     """The error of any status but 200."""
     status = answer.status
-    code, text, request_id = _service_error(_careful_json(answer.quotable)) or ("", "", "")
+    code, text, request_id = _service_error(answer) or ("", "", "")
     what = [f"HTTP {status}", code, text]
     if request_id := answer.request_id or request_id:
         what.append(f"request {request_id}")
     if 300 <= status < 400:
-        what.append(f"a redirect to {_host_of(answer.headers.get('location', ''))} was not followed")
+        what.append(f"a redirect to {_host_of(answer)} was not followed")
     message = "; ".join(part for part in what if part)
     advice = _ADVICE.get(status) or _general_advice(status)
     if status in _TRANSIENT:
@@ -291,9 +301,10 @@ def _general_advice(status: int) -> str:
     return f"only 200 is an answer; {_ASK_OPERATOR}"
 
 
-def _host_of(location: str) -> str:
+def _host_of(answer: Answer) -> str:
     try:
-        return printable(urlsplit(location).netloc, 80) or "nowhere"
+        host = urlsplit(answer.headers.get("location", "")).netloc.rpartition("@")[2]
+        return answer.quoted(host, 80) or "nowhere"
     except ValueError:
         return "an unreadable address"
 
@@ -315,18 +326,23 @@ _CODE_KEYS = ("code", "error_code", "errorCode")
 _TEXT_KEYS = ("message", "error_msg", "errorMsg")
 
 
-def _service_error(document: Any) -> tuple[str, str, str] | None:
+def _service_error(answer: Answer) -> tuple[str, str, str] | None:
     """Code, text and request id of an error body in any of the platform's shapes, printable; None if it is none."""
+    document = _careful_json(answer.body)
     if not isinstance(document, dict):
         return None
     wrapped = [value for value in document.values() if isinstance(value, dict) and value.keys() & {*_TEXT_KEYS}]
     body = wrapped[0] if wrapped else document
     if not body.keys() & {*_CODE_KEYS, *_TEXT_KEYS}:
         return None
-    return _first(body, _CODE_KEYS, 60), _first(body, _TEXT_KEYS, 200), _first(document, ("request_id",), 80)
+    return (
+        _first(answer, body, _CODE_KEYS, 60),
+        _first(answer, body, _TEXT_KEYS, 200),
+        _first(answer, document, ("request_id",), 80),
+    )
 
 
-def _first(body: dict[str, Any], names: tuple[str, ...], limit: int) -> str:
+def _first(answer: Answer, body: dict[str, Any], names: tuple[str, ...], limit: int) -> str:
     value = next((body[name] for name in names if name in body), None)
     # Anything but text and numbers is left out: what is nested deep enough cannot even be written as text.
-    return printable(str(value), limit) if isinstance(value, str | int | float) else ""
+    return answer.quoted(str(value), limit) if isinstance(value, str | int | float) else ""
