@@ -37,6 +37,7 @@ from tests.oracle import dump, open_warehouse
 from tests.truth import backup_row, share_row
 
 REGION = "eu-de"
+SHARES, BACKUPS = "backup_share_history", "backup_history"
 TOKEN = "gAAAAcanary/token+that-must/never-be=seen"
 """Holds signs that JSON and URLs may write in another way."""
 FIRST_DAY = datetime(2026, 3, 1, 6, tzinfo=UTC)
@@ -56,16 +57,18 @@ BYSTANDERS, TARGETS = LISTINGS[:2], LISTINGS[2:]
 
 # --- rows of the matrix ------------------------------------------------------------------------------------------------
 
-Outcome = Literal["complete", "failed", "incomplete", "quarantined", "never wrong"]
+Outcome = Literal["complete", "failed", "incomplete", "quarantined", "read", "never wrong"]
 """complete: the listing is proven, and its history is the truth. failed, incomplete: its history is what it was.
-quarantined: complete but for one record, which is kept aside with a reason. never wrong: one of the others, and if it
-is proven then nothing is missing or made up."""
+quarantined: complete but for one record, which is kept aside with a reason. read: complete but for one value, which is
+read by a rule. never wrong: one of the others; what is proven then has nothing missing and nothing made up."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One line of the fault matrix. `faults` as for `backup-shares simulate --fault`, several of them on lines of their
     own; they strike one listing. `words`: what the operator must be told (of a quarantined record: its reason).
+    `position`: of the record that is struck, in the order of the ids. `value`: the column that is read by a rule, and
+    what it must hold. `closes`: whether absent shares may be recorded as withdrawn.
     """
 
     name: str
@@ -73,6 +76,8 @@ class Row:
     outcome: Outcome
     words: tuple[str, ...] = ()
     position: str = "middle"
+    value: tuple[str, Any] = ("", None)
+    closes: bool = True
 
     def struck(self, listing: Listing) -> list[Behaviour]:
         faults = [parse(text.strip()) for text in self.faults.splitlines()]
@@ -92,6 +97,8 @@ class Found:
     """Which shares are missing that were always there, or made up."""
     rejected: list[dict[str, Any]]
     is_victim_untouched: bool
+    read: dict[str, Any]
+    """The record that was struck, as it stands in the histories."""
     recovered: str
     """What is not as it should be on day 2; empty if nothing."""
 
@@ -118,7 +125,8 @@ def campaign(rows: tuple[Row, ...]) -> Campaign:
         found = {row.name: _found(estate, seen.observations[targets[row]], before[row], row, rejected) for row in rows}
         bystanders = [complaint for each in BYSTANDERS if (complaint := estate.untrue(each))]
         leaks = estate.leaks()
-        recovery = estate.sync(2)
+        # Where very much has changed a person is asked, and says yes.
+        recovery = estate.sync(2, release_held=True)
         for row, listing in targets.items():
             status = recovery.observations[listing].status
             found[row.name].recovered = estate.untrue(listing) or ("" if status.is_proven else str(status))
@@ -128,21 +136,34 @@ def campaign(rows: tuple[Row, ...]) -> Campaign:
 def _found(estate: "Estate", observation: Observation, before: Any, row: Row, rejected: Any) -> Found:
     listing = observation.listing
     ids = sorted(record["id"] for record in estate.truth(listing))
-    victims = {"first": ids[:1], "middle": ids[len(ids) // 2 :][:1], "last": ids[-1:], "all": ids}[row.position]
-    victims = victims if row.outcome == "quarantined" else []
+    place = {"first": slice(1), "middle": slice(len(ids) // 2, len(ids) // 2 + 1), "last": slice(-1, None)}
+    victims = set(ids[place.get(row.position, slice(None))]) if row.outcome in ("quarantined", "read") else set()
+    held = set() if row.closes else {row["share_id"] for row in estate.open_rows(SHARES, listing)} - set(ids)
     return Found(
         observation=observation,
         is_unchanged=estate.history(listing) == before,
-        untrue=estate.untrue(listing, but=victims),
+        untrue=estate.untrue(listing, but=victims | held),
         wrong=estate.wrong(listing),
         rejected=[each for each in rejected if each["observation_id"] == observation.observation_id],
         is_victim_untouched=_of(before, victims) == _of(estate.history(listing), victims),
+        read=_as_read(estate, listing, victims),
         recovered="not tried",
     )
 
 
+def _as_read(estate: "Estate", listing: Listing, victims: set[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for share in estate.open_rows(SHARES, listing):
+        if share["share_id"] in victims:
+            found |= share
+    for backup in estate.open_rows(BACKUPS, listing):
+        if backup["backup_id"] == found.get("backup_id"):
+            found |= backup
+    return found
+
+
 def _of(history: Any, share_ids: Iterable[str]) -> list[Any]:
-    return [version for version in history["backup_share_history"] if set(share_ids) & set(version)]
+    return [version for version in history[SHARES] if set(share_ids) & set(version)]
 
 
 def check(row: Row, rows: tuple[Row, ...]) -> Found:
@@ -166,9 +187,15 @@ def check(row: Row, rows: tuple[Row, ...]) -> Found:
             assert found.is_victim_untouched
             assert found.rejected
             told = " | ".join({each["reason"] for each in found.rejected})
+        case "read":
+            assert observation.status.is_proven, told
+            assert not found.untrue, found.untrue
+            assert not found.rejected
+            column, expected = row.value
+            assert found.read[column] == expected
         case "never wrong":
             assert observation.status.is_proven or (found.is_unchanged and told)
-            assert not found.wrong, found.wrong
+            assert not (observation.status.is_proven and found.wrong), found.wrong
     assert all(word in told for word in row.words), told
     assert not any(char < " " or "\x7f" <= char < "\xa0" for char in told)
     assert not found.recovered, found.recovered
@@ -306,13 +333,13 @@ class Estate:
 
     def history(self, listing: Listing) -> dict[str, list[tuple[Any, ...]]]:
         """All versions of the listing, open and closed."""
-        tables = ("backup_share_history", "backup_history")
+        tables = (SHARES, BACKUPS)
         return {table: [tuple(row.values()) for row in self.versions(table, listing)] for table in tables}
 
     def versions(self, table: str, listing: Listing) -> list[dict[str, Any]]:
         if not self._versions:
             # All at once: a question costs more than a thousand rows.
-            for name in ("backup_share_history", "backup_history"):
+            for name in (SHARES, BACKUPS):
                 for row in self.ask(f"SELECT * FROM {name} ORDER BY ALL"):
                     self._versions.setdefault((name, row["project_id"], row["direction"]), []).append(row)
         return self._versions.get((table, listing.project_id, str(listing.direction)), [])
@@ -335,9 +362,9 @@ class Estate:
         """
         skipped = set(but)
         records = [record for record in self.truth(listing) if record["id"] not in skipped]
-        shares = [row for row in self.open_rows("backup_share_history", listing) if row["share_id"] not in skipped]
+        shares = [row for row in self.open_rows(SHARES, listing) if row["share_id"] not in skipped]
         aside = {record["backup_id"] for record in self.truth(listing) if record["id"] in skipped}
-        backups = [row for row in self.open_rows("backup_history", listing) if row["backup_id"] not in aside]
+        backups = [row for row in self.open_rows(BACKUPS, listing) if row["backup_id"] not in aside]
         told = [record for record in records if record["backup_id"] not in aside]
         return _differences(shares, map(share_row, records)) or _differences(backups, map(backup_row, told))
 
@@ -351,12 +378,12 @@ class Estate:
         ]
         if not held:
             return ""
-        found = {row["share_id"] for row in self.open_rows("backup_share_history", listing)}
+        found = {row["share_id"] for row in self.open_rows(SHARES, listing)}
         missing, made_up = frozenset.intersection(*held) - found, found - frozenset.union(*held)
         # What was open before and is not proven to be gone stays open: that is never wrong.
         before = {
             row["share_id"]
-            for row in self.versions("backup_share_history", listing)
+            for row in self.versions(SHARES, listing)
             if row["valid_from"] < FIRST_DAY + timedelta(hours=1)
         }
         made_up -= before
@@ -458,4 +485,3 @@ def in_campaigns(rows: Sequence[Row]) -> list[tuple[Row, tuple[Row, ...]]]:
     """Each row with those that strike on the same day."""
     groups = [tuple(rows[start : start + len(TARGETS)]) for start in range(0, len(rows), len(TARGETS))]
     return [(row, group) for group in groups for row in group]
-
