@@ -67,12 +67,14 @@ class Answer:
         """The service's own id of the request, printable; empty if it gave none."""
         names = ("x-request-id", "x-openstack-request-id", "x-compute-request-id")
         found = (self.headers[name] for name in names if name in self.headers)
-        return printable(next(found, ""), 80)
+        return self.quoted(next(found, ""), 80)
 
-    @property
-    def quotable(self) -> bytes:
-        """The body for messages: a service that quotes the token in its answer must not bring it into one."""
-        return self.body.replace(self.token.get_secret_value().encode(), b"[token]")
+    def quoted(self, text: str, limit: int) -> str:
+        """What the service says, for messages: printable, and without the token, which it may quote."""
+        return _quoted(text, [self.token.get_secret_value()], limit)
+
+    def error_words(self) -> tuple[str, str, str] | None:
+        return error_words(self.body, [self.token.get_secret_value()])
 
     @property
     def clock_skew(self) -> float | None:
@@ -87,6 +89,22 @@ class Answer:
         except (ValueError, TypeError, OverflowError):
             return None
         return late if late > 0 else min(0.0, -early)
+
+
+def _quoted(text: str, secrets: Sequence[str], limit: int) -> str:
+    for secret in filter(None, secrets):
+        text = _spelt(secret).sub("[secret]", text)
+    return printable(text, limit)
+
+
+def _spelt(secret: str) -> re.Pattern[str]:
+    """The secret as it is, or as JSON or a URL may write it: of letters and digits nobody makes anything else."""
+    return re.compile(
+        "".join(
+            sign if sign.isalnum() else rf"(?i:\\?{re.escape(sign)}|\\u{ord(sign):04x}|%{ord(sign):02x})"
+            for sign in secret
+        )
+    )
 
 
 # --- good answers --------------------------------------------------------------------------------------------------
@@ -104,7 +122,7 @@ def read_json(answer: Answer) -> Any:
     document = _strict_json(body)
     # Raised out here: the parser's own error keeps the whole body, and errors keep the error they hide.
     if document is _NOT_JSON:
-        start = printable(answer.quotable[:80].decode("utf-8", "replace"), 80)
+        start = answer.quoted(answer.body.decode("utf-8", "replace"), 80)
         raise TransientApiError(
             _with_id(f"the answer is not JSON, it begins with: {start}", answer),
             status=200,
@@ -133,7 +151,7 @@ def shared_list(answer: Answer, document: Any, listing: Listing) -> list[Any]:
     if isinstance(shared, list):
         _check_ownership(answer, shared, listing)
         return shared
-    if words := error_words(answer.body, [answer.token.get_secret_value()]):
+    if words := answer.error_words():
         code, text, _ = words
         text = _with_id(f"200 with an error: {text or code}", answer)
         raise PermanentApiError(text, status=200, code=code, advice=_ASK_OPERATOR)
@@ -262,12 +280,12 @@ def _stands_twice(body: bytes, key: str) -> bool:
 def api_error(answer: Answer) -> ApiError:
     """The error of any status but 200."""
     status = answer.status
-    code, text, request_id = error_words(answer.body, [answer.token.get_secret_value()]) or ("", "", "")
+    code, text, request_id = answer.error_words() or ("", "", "")
     what = [f"HTTP {status}", code if code != str(status) else "", text]
     if request_id := answer.request_id or request_id:
         what.append(f"request {request_id}")
     if 300 <= status < 400:
-        what.append(f"a redirect to {_host_of(answer.headers.get('location', ''))} was not followed")
+        what.append(f"a redirect to {_host_of(answer)} was not followed")
     message = "; ".join(part for part in what if part)
     advice = _ADVICE.get(status) or _general_advice(status)
     if status in TRANSIENT:
@@ -295,9 +313,10 @@ def _general_advice(status: int) -> str:
     return f"only 200 is an answer; {_ASK_OPERATOR}"
 
 
-def _host_of(location: str) -> str:
+def _host_of(answer: Answer) -> str:
     try:
-        return printable(urlsplit(location).netloc, 80) or "nowhere"
+        host = urlsplit(answer.headers.get("location", "")).netloc.rpartition("@")[2]
+        return answer.quoted(host, 80) or "nowhere"
     except ValueError:
         return "an unreadable address"
 
@@ -322,8 +341,7 @@ _TEXT_KEYS = ("message", "error_msg", "errorMsg")
 def error_words(body: bytes, secrets: Sequence[str]) -> tuple[str, str, str] | None:
     """Code, text and request id of an error body in any of the platform's shapes, printable; None if it is none.
 
-    A service may quote what it was sent: `secrets` are taken out of the words as read, for in JSON they may be spelt
-    in other ways, and before anything is cut.
+    A service may quote what it was sent: `secrets` are taken out, before anything is cut.
     """
     document = _careful_json(body)
     if not isinstance(document, dict):
@@ -336,9 +354,6 @@ def error_words(body: bytes, secrets: Sequence[str]) -> tuple[str, str, str] | N
     def first(body: dict[str, Any], names: tuple[str, ...], limit: int) -> str:
         value = next((body[name] for name in names if name in body), None)
         # Anything but text and numbers is left out: what is nested deep enough cannot even be written as text.
-        text = str(value) if isinstance(value, str | int | float) else ""
-        for secret in filter(None, secrets):
-            text = text.replace(secret, "[secret]")
-        return printable(text, limit)
+        return _quoted(str(value) if isinstance(value, str | int | float) else "", secrets, limit)
 
     return first(error, _CODE_KEYS, 60), first(error, _TEXT_KEYS, 200), first(document, ("request_id",), 80)

@@ -126,7 +126,7 @@ def observe_listing(
             excluded_ids=proof.excluded_ids,
             absent_count=len(absent),
             held_count=verdict.held_count,
-            clock_skew_seconds=round(client.clock_skew),
+            clock_skew_seconds=None if client.clock_skew is None else round(client.clock_skew),
             gone_ids=() if verdict.shown_ids else verdict.gone_ids,
         )
         return writer.commit(observation), observation

@@ -98,7 +98,7 @@ class Observation:
     excluded_ids: tuple[str, ...] = ()
     absent_count: int = 0
     held_count: int = 0
-    clock_skew_seconds: int = 0
+    clock_skew_seconds: int | None = None
     gone_ids: tuple[str, ...] = ()
     """Shares that were known before, are on no page, and of which the service said again that they are gone."""
 

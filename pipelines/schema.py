@@ -227,9 +227,8 @@ observations = Table(
     _integer("request_count", "Requests sent, repeats included.", required=True),
     _integer(
         "clock_skew_seconds",
-        "How far the service's clock was ahead of ours (negative: behind), the most that was seen in the sync so far.",
+        "How far the service's clock was ahead of ours (negative: behind), the most that the sync had seen; null: untold.",
         unit="s",
-        required=True,
     ),
     _integer("share_count", "Shares in the normalized listing.", required=True),
     _integer("backup_count", "Distinct backups in the normalized listing.", required=True),

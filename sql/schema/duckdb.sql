@@ -179,7 +179,7 @@ CREATE TABLE IF NOT EXISTS observations (
     pass_count BIGINT NOT NULL,
     page_count BIGINT NOT NULL,
     request_count BIGINT NOT NULL,
-    clock_skew_seconds BIGINT NOT NULL,
+    clock_skew_seconds BIGINT,
     share_count BIGINT NOT NULL,
     backup_count BIGINT NOT NULL,
     rejected_count BIGINT NOT NULL,
@@ -236,7 +236,7 @@ COMMENT ON COLUMN observations.page_count IS 'Pages that were accepted and lande
 
 COMMENT ON COLUMN observations.request_count IS 'Requests sent, repeats included.';
 
-COMMENT ON COLUMN observations.clock_skew_seconds IS 'How far the service''s clock was ahead of ours (negative: behind), the most that was seen in the sync so far.';
+COMMENT ON COLUMN observations.clock_skew_seconds IS 'How far the service''s clock was ahead of ours (negative: behind), the most that the sync had seen; null: untold.';
 
 COMMENT ON COLUMN observations.share_count IS 'Shares in the normalized listing.';
 
