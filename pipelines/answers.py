@@ -263,7 +263,7 @@ def api_error(answer: Answer) -> ApiError:
     """The error of any status but 200."""
     status = answer.status
     code, text, request_id = error_words(answer.body, [answer.token.get_secret_value()]) or ("", "", "")
-    what = [f"HTTP {status}", code, text]
+    what = [f"HTTP {status}", code if code != str(status) else "", text]
     if request_id := answer.request_id or request_id:
         what.append(f"request {request_id}")
     if 300 <= status < 400:

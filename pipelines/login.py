@@ -240,7 +240,7 @@ class _Wire(HTTPAdapter):
         if status in (200, 201):
             return response
         code, text, _ = error_words(response.content, [*self._secrets, token]) or ("", "", "")
-        words = "; ".join(each for each in (f"HTTP {status}", code, text) if each)
+        words = "; ".join(each for each in (f"HTTP {status}", code if code != str(status) else "", text) if each)
         where = f"the identity service at {host}"
         if status in TRANSIENT:
             raise TransientApiError(f"{where} failed: {words}; run again later", status=status, code=code)

@@ -125,6 +125,12 @@ def test_a_request_id_in_the_body_is_shown_where_no_header_has_one():
     assert "request h-1;" in str(api_error(answer(body, 403, x_compute_request_id="h-1")))
 
 
+def test_a_code_that_only_repeats_the_status_is_not_said_twice():
+    body = b'{"itemNotFound": {"code": 404, "message": "no such project"}}'
+    assert str(api_error(answer(body, 404))).startswith("HTTP 404; no such project; ")
+    assert api_error(answer(body, 404)).code == "404"
+
+
 @pytest.mark.parametrize("body", [b"<html>", b'{"shared": null}', b'{"shared": [{"from_project_id": "x"}]}'])
 def test_a_broken_answer_names_its_request_too(body):
     given_id = answer(body, x_openstack_request_id="req-7")
