@@ -98,7 +98,8 @@ def _check_names(names: Sequence[str], clouds: Any, file: str | None) -> None:
             raise ConfigurationError(f"there is no cloud {printable(name, 40)!r} in clouds.yaml, only: {listed}")
         where = f"{printable(file)} names no clouds" if file else "no clouds.yaml was found"
         raise ConfigurationError(
-            f"there is no cloud {printable(name, 40)!r}: {where} (OS_CLIENT_CONFIG_FILE, in the environment, says where it is)"
+            f"there is no cloud {printable(name, 40)!r}: {where} "
+            "(OS_CLIENT_CONFIG_FILE, in the environment, says where it is)"
         )
 
 

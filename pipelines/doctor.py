@@ -36,6 +36,7 @@ from pipelines.errors import (
     LandingError,
     MalformedResponseError,
     WarehouseError,
+    system_words,
 )
 from pipelines.filters import Filters
 from pipelines.landing import LandedFile, folder_state, landed_files, read_observation
@@ -77,14 +78,13 @@ def examine(
 ) -> Iterator[Finding]:
     """All findings, as they come. `complaints`: what is wrong with the settings already (settings.usable_settings)."""
     yield from _settings(settings, complaints)
-    observed: list[Listing] | None = None
+    found: list[Account] = []
     try:
         found = find_accounts(settings)
-        observed = [listing for account in found for listing in account.listings()]
         yield from _clouds(settings, found, transport, now)
     except ConfigurationError as error:
         yield Finding("credential", "", _misconfigured(error))
-    yield from _this_machine(settings, observed, now())
+    yield from _this_machine(settings, found, now())
 
 
 def _misconfigured(error: ConfigurationError) -> Judgement:
@@ -218,7 +218,7 @@ def _behaviour(client: ShareClient, seen: _Seen) -> Iterator[tuple[str, Judgemen
 # --- this machine --------------------------------------------------------------------------------------------------
 
 
-def _this_machine(settings: Settings, observed: list[Listing] | None, now: datetime) -> Iterator[Finding]:
+def _this_machine(settings: Settings, found: Sequence[Account], now: datetime) -> Iterator[Finding]:
     landing = settings.landing_folder
     about_landing = str(landing)
     yield from _landing_folder(landing)
@@ -228,8 +228,8 @@ def _this_machine(settings: Settings, observed: list[Listing] | None, now: datet
         yield Finding("warehouse", "", _misconfigured(error))
         return
     about = str(published)
-    yield from _warehouse_file(published)
     try:
+        yield from _warehouse_file(published)
         with reading(settings.warehouse_address()) as warehouse:
             if warehouse is None:
                 judgement = Judgement(State.OK, "there is none yet; the first sync makes it")
@@ -237,13 +237,16 @@ def _this_machine(settings: Settings, observed: list[Listing] | None, now: datet
                 ledger = Ledger.empty()
             else:
                 yield Finding("warehouse", about, _version(warehouse))
-                yield from _history(warehouse, observed, now)
+                yield from _history(warehouse, found, now)
                 ledger = warehouse.ledger()
         if files := landed_files(landing):
             yield Finding("landing", about_landing, _pending(files, ledger))
     except WarehouseError as error:
         advice = "close what has it open; if it is damaged, delete it: the next sync fills it from the landing"
         yield Finding("warehouse", about, Judgement(State.BROKEN, str(error), advice))
+    except OSError as error:
+        found_out = f"cannot be looked at: {system_words(error)}"
+        yield Finding("warehouse", about, Judgement(State.BROKEN, found_out, "give this user the right to"))
 
 
 def _landing_folder(landing: Path) -> Iterator[Finding]:
@@ -336,18 +339,21 @@ def _version(warehouse: Warehouse) -> Judgement:
     return Judgement(State.OK, f"can be opened, DuckDB {version}")
 
 
-def _history(warehouse: Warehouse, observed: list[Listing] | None, now: datetime) -> Iterator[Finding]:
-    """The last proof of every listing that is observed; of all, where it is not known which are."""
+def _history(warehouse: Warehouse, found: Sequence[Account], now: datetime) -> Iterator[Finding]:
+    """The last proof of every listing that is observed; of all, where it cannot be told which are."""
     rows = warehouse.query(report("last_proven")).to_pylist()
     known = {Listing(row["region"], row["project_id"], Direction(row["direction"])): row for row in rows}
-    for listing in known if observed is None else observed:
+    observed = [listing for account in found for listing in account.listings()]
+    others = [listing for listing in known if listing not in observed]
+    is_open = bool(found) and not any(account.problem for account in found)
+    for listing in observed if is_open else [*observed, *others]:
         row = known.get(listing)
         if row is None:
             judgement = Judgement(State.ATTENTION, "was never observed", "run a sync")
         else:
             judgement = judge_history(row["proven_at"], row["held"], row["status"], row["reason"], now)
         yield Finding("history", _short(listing), judgement)
-    if left := known.keys() - set(known if observed is None else observed):
+    if others and is_open:
         yield Finding(
-            "history", "", Judgement(State.OK, f"{len(left)} listings are kept that are not observed any more")
+            "history", "", Judgement(State.OK, f"{len(others)} listings are kept that are not observed any more")
         )
