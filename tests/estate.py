@@ -28,6 +28,7 @@ from pipelines.observation import Direction, Listing, Observation
 from pipelines.simulator.behaviour import Behaviour, Call, parameters
 from pipelines.simulator.faults import parse
 from pipelines.simulator.records import KEY_MATERIAL_MARK
+from pipelines.simulator.server import serve
 from pipelines.simulator.service import Service
 from pipelines.simulator.wire import Response
 from pipelines.simulator.world import World
@@ -114,14 +115,15 @@ class Campaign:
 
 
 @cache
-def campaign(rows: tuple[Row, ...], page_size: int) -> Campaign:
+def campaign(rows: tuple[Row, ...], page_size: int, over_a_port: bool) -> Campaign:
     """Strike one listing for each row, all on the same day."""
     assert len(rows) <= len(TARGETS)
     targets = dict(zip(rows, TARGETS, strict=False))
     with tempfile.TemporaryDirectory() as folder, estate_at(Path(folder), [*BYSTANDERS, *targets.values()]) as estate:
         before = {row: estate.history(listing) for row, listing in targets.items()}
         faults = [fault for row, listing in targets.items() for fault in row.struck(listing)]
-        seen = estate.sync(1, *faults, page_size=page_size)
+        with serve(estate.service) if over_a_port else contextlib.nullcontext("") as endpoint:
+            seen = estate.sync(1, *faults, page_size=page_size, endpoint=endpoint, read_timeout=0.2)
         rejected = estate.ask("SELECT * FROM rejected_records")
         found = {row.name: _found(estate, seen.observations[targets[row]], before[row], row, rejected) for row in rows}
         bystanders = [complaint for each in BYSTANDERS if (complaint := estate.untrue(each))]
@@ -166,9 +168,9 @@ def _of(history: Any, share_ids: Iterable[str]) -> list[Any]:
     return [version for version in history[SHARES] if set(share_ids) & set(version)]
 
 
-def check(row: Row, rows: tuple[Row, ...], page_size: int = PAGE) -> Found:
+def check(row: Row, rows: tuple[Row, ...], page_size: int = PAGE, *, over_a_port: bool = False) -> Found:
     """All that must hold of a row; `rows`: those that strike on the same day."""
-    whole = campaign(rows, page_size)
+    whole = campaign(rows, page_size, over_a_port)
     found = whole.found[row.name]
     observation = found.observation
     told = observation.reason
