@@ -13,6 +13,7 @@ import math
 import random
 import threading
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -56,6 +57,8 @@ Transport = httpx.BaseTransport
 
 MAX_BODY_BYTES = 32 * 2**20
 """Decoded bytes of one answer; a page of 1000 shares is about 1.3 MB."""
+PIECE_BYTES = 2**20
+"""Bytes unpacked at once."""
 MAX_ERROR_BYTES = 2**20
 """Bytes of an error that are looked at."""
 SMALLEST_PAGE = 20
@@ -375,7 +378,7 @@ def _read(response: httpx.Response, question: _Question) -> bytes:
     cap = MAX_BODY_BYTES if response.status_code == 200 else MAX_ERROR_BYTES
     chunks: list[bytes] = []
     size = 0
-    for chunk in response.iter_bytes():
+    for chunk in _unpacked(response):
         chunks.append(chunk)
         size += len(chunk)
         if size > cap:
@@ -387,6 +390,26 @@ def _read(response: httpx.Response, question: _Question) -> bytes:
             "ask the operator of the service what it sends"
         )
     return b"".join(chunks)
+
+
+def _unpacked(response: httpx.Response) -> Iterator[bytes]:
+    """The body in pieces of a bounded size: the library would unpack 50 MB at once out of 50 kB.
+
+    It is unpacked although we ask for it as it is: not every gateway listens.
+    """
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if response.is_stream_consumed or encoding not in ("gzip", "x-gzip", "deflate"):
+        yield from [response.content] if response.is_stream_consumed else response.iter_raw()
+        return
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # whichever of the two it is
+    try:
+        for packed in response.iter_raw():
+            rest = packed
+            while rest:
+                yield unpacker.decompress(rest, PIECE_BYTES)
+                rest = unpacker.unconsumed_tail
+    except zlib.error:
+        raise httpx.DecodingError("not what it says it is") from None
 
 
 class _QuietHeaders(httpx.Headers):

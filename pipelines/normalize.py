@@ -85,7 +85,10 @@ def normalize_difference(difference: Difference, earlier_id: str) -> Normalized 
     new = normalize_pages([difference.new.body])
     if len(new.shares) != difference.new.record_count or new.conflict_count:
         return None
-    left = orjson.loads(difference.left.body)["shared"]
+    try:
+        left = orjson.loads(difference.left.body)["shared"]
+    except orjson.JSONDecodeError:
+        return None  # half a surrogate pair, which the exact reader repairs
     return replace(new, since=Since(earlier_id, tuple(record["id"] for record in left)))
 
 

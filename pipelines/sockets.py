@@ -119,6 +119,8 @@ def connection_error(error: Exception, host: str) -> ApiError:
             shared = "the name of the host is not known"
         case ConnectionRefusedError():
             shared = "connection refused"
+        case ssl.SSLEOFError() if name == "ConnectError":
+            shared = "the TLS handshake was cut off, as by a service that speaks nothing newer than TLS 1.1"
         case _:
             shared = ""
     return TransientApiError(

@@ -28,6 +28,7 @@ from pipelines.observation import Direction, Listing, Observation
 from pipelines.simulator.behaviour import Behaviour, Call, parameters
 from pipelines.simulator.faults import parse
 from pipelines.simulator.records import KEY_MATERIAL_MARK
+from pipelines.simulator.server import serve
 from pipelines.simulator.service import Service
 from pipelines.simulator.wire import Response
 from pipelines.simulator.world import World
@@ -114,13 +115,15 @@ class Campaign:
 
 
 @cache
-def campaign(rows: tuple[Row, ...]) -> Campaign:
+def campaign(rows: tuple[Row, ...], page_size: int, over_a_port: bool) -> Campaign:
     """Strike one listing for each row, all on the same day."""
     assert len(rows) <= len(TARGETS)
     targets = dict(zip(rows, TARGETS, strict=False))
     with tempfile.TemporaryDirectory() as folder, estate_at(Path(folder), [*BYSTANDERS, *targets.values()]) as estate:
         before = {row: estate.history(listing) for row, listing in targets.items()}
-        seen = estate.sync(1, *(fault for row, listing in targets.items() for fault in row.struck(listing)))
+        faults = [fault for row, listing in targets.items() for fault in row.struck(listing)]
+        with serve(estate.service) if over_a_port else contextlib.nullcontext("") as endpoint:
+            seen = estate.sync(1, *faults, page_size=page_size, endpoint=endpoint, read_timeout=0.2)
         rejected = estate.ask("SELECT * FROM rejected_records")
         found = {row.name: _found(estate, seen.observations[targets[row]], before[row], row, rejected) for row in rows}
         bystanders = [complaint for each in BYSTANDERS if (complaint := estate.untrue(each))]
@@ -138,11 +141,10 @@ def _found(estate: "Estate", observation: Observation, before: Any, row: Row, re
     ids = sorted(record["id"] for record in estate.truth(listing))
     place = {"first": slice(1), "middle": slice(len(ids) // 2, len(ids) // 2 + 1), "last": slice(-1, None)}
     victims = set(ids[place.get(row.position, slice(None))]) if row.outcome in ("quarantined", "read") else set()
-    held = set() if row.closes else {row["share_id"] for row in estate.open_rows(SHARES, listing)} - set(ids)
     return Found(
         observation=observation,
         is_unchanged=estate.history(listing) == before,
-        untrue=estate.untrue(listing, but=victims | held),
+        untrue=estate.untrue(listing, but=victims, closes=row.closes),
         wrong=estate.wrong(listing),
         rejected=[each for each in rejected if each["observation_id"] == observation.observation_id],
         is_victim_untouched=_of(before, victims) == _of(estate.history(listing), victims),
@@ -166,9 +168,9 @@ def _of(history: Any, share_ids: Iterable[str]) -> list[Any]:
     return [version for version in history[SHARES] if set(share_ids) & set(version)]
 
 
-def check(row: Row, rows: tuple[Row, ...]) -> Found:
-    """All that must hold of a row."""
-    whole = campaign(rows)
+def check(row: Row, rows: tuple[Row, ...], page_size: int = PAGE, *, over_a_port: bool = False) -> Found:
+    """All that must hold of a row; `rows`: those that strike on the same day."""
+    whole = campaign(rows, page_size, over_a_port)
     found = whole.found[row.name]
     observation = found.observation
     told = observation.reason
@@ -355,10 +357,10 @@ class Estate:
     def truth(self, listing: Listing) -> list[Mapping[str, Any]]:
         return self.service.listing(listing.project_id, listing.direction)
 
-    def untrue(self, listing: Listing, *, but: Iterable[str] = ()) -> str:
+    def untrue(self, listing: Listing, *, but: Iterable[str] = (), closes: bool = True) -> str:
         """Where the open versions of the listing are not what it holds now, value by value; empty if nowhere.
 
-        `but`: shares that are not looked at, nor their backups.
+        `but`: shares that are not looked at, nor their backups. `closes`: what is gone must not be open.
         """
         skipped = set(but)
         records = [record for record in self.truth(listing) if record["id"] not in skipped]
@@ -366,6 +368,9 @@ class Estate:
         aside = {record["backup_id"] for record in self.truth(listing) if record["id"] in skipped}
         backups = [row for row in self.open_rows(BACKUPS, listing) if row["backup_id"] not in aside]
         told = [record for record in records if record["backup_id"] not in aside]
+        if not closes:
+            shares = [row for row in shares if row["share_id"] in {record["id"] for record in records}]
+            backups = [row for row in backups if row["backup_id"] in {record["backup_id"] for record in told}]
         return _differences(shares, map(share_row, records)) or _differences(backups, map(backup_row, told))
 
     def wrong(self, listing: Listing) -> str:

@@ -208,7 +208,7 @@ class Listings:
     def _text(self, record: Row) -> bytes:
         if isinstance(record, bytes):
             return record
-        share_id: str = record["id"]
+        share_id: str = record.get("id", "")  # a fault may have taken it away
         malformed = self._malformed.get(share_id)
         if malformed is not None:
             return json.dumps(malformed.served(record)).encode()

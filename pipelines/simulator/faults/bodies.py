@@ -3,8 +3,8 @@
 Not here: damage to single records (records.py), bodies that do not arrive whole (transport.py).
 """
 
-import gzip
 import json
+import zlib
 from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
@@ -127,8 +127,10 @@ class GzipBomb(Behaviour):
     megabytes: PositiveInt = 50
 
     def answered(self, response: Response, call: Call) -> Response:  # noqa: ARG002
-        # Members of a gzip file follow one another.
-        body = _blanks(self.megabytes) + gzip.compress(response.body)
+        # One member: a reader may end with the first.
+        blanks, compressor = _blanks(self.megabytes)
+        compressor = compressor.copy()
+        body = blanks + compressor.compress(response.body) + compressor.flush()
         return replace(response, body=body).with_headers(("Content-Encoding", "gzip"))
 
 
@@ -150,8 +152,10 @@ def _typed(response: Response, content_type: str) -> Response:
 
 
 @cache
-def _blanks(megabytes: int) -> bytes:
-    return gzip.compress(b" " * _MEGABYTE, mtime=0) * megabytes
+def _blanks(megabytes: int) -> "tuple[bytes, zlib._Compress]":
+    """The begin of a gzip file, and what goes on with it."""
+    compressor = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    return b"".join(compressor.compress(b" " * _MEGABYTE) for _ in range(megabytes)), compressor
 
 
 KINDS = (
