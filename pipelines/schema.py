@@ -227,7 +227,7 @@ observations = Table(
     _integer("request_count", "Requests sent, repeats included.", required=True),
     _integer(
         "clock_skew_seconds",
-        "How far the service's clock was ahead of ours (negative: behind), the most that the sync had seen; null: untold.",
+        "How far the service's clock was ahead of ours (negative: behind), at most so far; null: it did not tell.",
         unit="s",
     ),
     _integer("share_count", "Shares in the normalized listing.", required=True),

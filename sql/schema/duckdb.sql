@@ -236,7 +236,7 @@ COMMENT ON COLUMN observations.page_count IS 'Pages that were accepted and lande
 
 COMMENT ON COLUMN observations.request_count IS 'Requests sent, repeats included.';
 
-COMMENT ON COLUMN observations.clock_skew_seconds IS 'How far the service''s clock was ahead of ours (negative: behind), the most that the sync had seen; null: untold.';
+COMMENT ON COLUMN observations.clock_skew_seconds IS 'How far the service''s clock was ahead of ours (negative: behind), at most so far; null: it did not tell.';
 
 COMMENT ON COLUMN observations.share_count IS 'Shares in the normalized listing.';
 
