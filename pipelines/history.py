@@ -75,12 +75,11 @@ def unreferenced(open_shares: pd.DataFrame, shares: Changes, open_backups: pd.Da
 
 @dataclass(frozen=True)
 class Doubtful:
-    """What remains to be decided where only what differs from before was read, and how much is as before."""
+    """What remains to be decided where only what differs from before was read; `same_shares` are as before."""
 
     open_shares: pd.DataFrame
     open_backups: pd.DataFrame
-    same_share_count: int
-    same_backup_count: int
+    same_shares: pd.DataFrame
 
 
 def without_unchanged(
@@ -97,15 +96,14 @@ def without_unchanged(
     None if a share is told twice, or a backup in two ways by a new record and one that is as before.
     """
     is_left = open_shares["share_id"].isin(list(left_ids))
-    told_as_before = open_shares.loc[~is_left, "backup_id"]
+    same = open_shares[~is_left]
     before = _looked_up(open_backups, new_backups["backup_id"], "backup_id")
     differing = new_backups.loc[before.isna() | (before != new_backups["row_hash"]), "backup_id"]
-    told_twice = open_shares.loc[~is_left, "share_id"].isin(new_shares["share_id"])
-    if told_twice.any() or differing.isin(told_as_before).any():
+    if same["share_id"].isin(new_shares["share_id"]).any() or differing.isin(same["backup_id"]).any():
         return None
     backups = open_backups["backup_id"]
-    is_same = backups.isin(told_as_before) & ~backups.isin(new_backups["backup_id"])
-    return Doubtful(open_shares[is_left], open_backups[~is_same], int((~is_left).sum()), int(is_same.sum()))
+    is_same = backups.isin(same["backup_id"]) & ~backups.isin(new_backups["backup_id"])
+    return Doubtful(open_shares[is_left], open_backups[~is_same], same)
 
 
 def _looked_up(open_versions: pd.DataFrame, keys: "pd.Series[str]", key: str) -> "pd.Series[str]":

@@ -152,11 +152,11 @@ def sweep(root: Path) -> None:
     """Remove what killed processes left half written; files of processes that live are theirs."""
     for leftover in root.glob("*/*/*/.*-*.tmp"):
         pid = leftover.name[1:].split("-", 1)[0]
-        if pid.isdecimal() and not _is_alive(int(pid)):
+        if pid.isdecimal() and not is_alive(int(pid)):
             leftover.unlink(missing_ok=True)
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -8,8 +8,11 @@ Not here: what recording does (warehouse.py), what a page means (normalize.py).
 """
 
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from pipelines.delta import CountedPage, compare
 from pipelines.errors import BackupSharesError, LandingError, StaleDifferenceError, WarehouseError, system_words
 from pipelines.landing import (
     LandedFile,
+    is_alive,
     landed_file,
     landed_files,
     read_counted_pages,
@@ -32,6 +36,7 @@ from pipelines.observation import Listing, Observation
 from pipelines.warehouse import Ledger, Warehouse
 
 _FRAMES = ("shares", "backups", "rejected")
+_MARK = b"staged"
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,10 @@ def _difference(file: LandedFile, observation: Observation, ledger: Ledger) -> N
     told = (found.same_count + found.new.record_count, found.same_count + found.left.record_count)
     if told != (observation.distinct_ids, earlier.distinct_ids):
         return None
-    return normalize_difference(found, earlier.observation_id)
+    try:
+        return normalize_difference(found, earlier.observation_id)
+    except (ValueError, IndexError):
+        return None  # the same
 
 
 def _counted(file: LandedFile) -> Iterator[CountedPage]:
@@ -137,6 +145,7 @@ def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unl
 
     After a failure the later observations of the same listing wait, so that order is kept.
     """
+    _sweep(staging)
     unloaded: list[Unloaded] = []
     stuck: set[Listing] = set()
     for file in pending_files(landing, warehouse.ledger()):
@@ -151,6 +160,14 @@ def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unl
         else:
             shutil.rmtree(staging / file.observation_id, ignore_errors=True)
     return unloaded
+
+
+def _sweep(staging: Path) -> None:
+    """Remove what killed processes left half staged."""
+    for leftover in staging.glob(".*-*"):
+        pid = leftover.name[1:].split("-", 1)[0]
+        if pid.isdecimal() and not is_alive(int(pid)):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _record(warehouse: Warehouse, file: LandedFile, staging: Path) -> None:
@@ -171,36 +188,49 @@ def stage(file: LandedFile, staging: Path, ledger: Ledger) -> Normalized:
     """
     observation = read_observation(file)
     normalized = _difference(file, observation, ledger) or normalize_landed(file, observation)
-    aside, final = staging / f".{file.observation_id}", staging / file.observation_id
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True, mode=0o700)
-        for name in _FRAMES:
-            table = pa.Table.from_pandas(getattr(normalized, name), preserve_index=False).replace_schema_metadata({})
-            with pa.OSFile(str(aside / f"{name}.arrow"), "wb") as out, pa.ipc.new_file(out, table.schema) as writer:
-                writer.write_table(table)
-        about = {"conflict_count": normalized.conflict_count, "since": normalized.since and asdict(normalized.since)}
-        (aside / "about.json").write_text(json.dumps(about))
+        staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+        aside = Path(tempfile.mkdtemp(dir=staging, prefix=f".{os.getpid()}-"))
+        _write_frames(normalized, aside)
+        final = staging / file.observation_id
         shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
+        with suppress(OSError):  # then another sync has just staged the same
+            aside.rename(final)
+        shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise LandingError(f"cannot write to {staging} (DATA_DIR): {system_words(error)}") from None
     return normalized
+
+
+def _write_frames(normalized: Normalized, folder: Path) -> None:
+    # Two syncs may stage the same at once: the mark tells files of one from files of the other.
+    mark = folder.name
+    for name in _FRAMES:
+        table = pa.Table.from_pandas(getattr(normalized, name), preserve_index=False)
+        table = table.replace_schema_metadata({_MARK: mark})
+        with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as out, pa.ipc.new_file(out, table.schema) as writer:
+            writer.write_table(table)
+    since = normalized.since and asdict(normalized.since)
+    about = {"mark": mark, "conflict_count": normalized.conflict_count, "since": since}
+    (folder / "about.json").write_text(json.dumps(about))
 
 
 def read_staged(file: LandedFile, staging: Path) -> Normalized | None:
     """The staged frames, or None where they are not there whole: they can always be made again."""
     folder = staging / file.observation_id
     try:
-        frames = {name: _read_frame(folder / f"{name}.arrow") for name in _FRAMES}
         about = json.loads((folder / "about.json").read_text())
+        frames = {name: _read_frame(folder / f"{name}.arrow", about["mark"]) for name in _FRAMES}
         since = about["since"] and Since(about["since"]["observation_id"], tuple(about["since"]["left_ids"]))
         return Normalized(**frames, conflict_count=about["conflict_count"], since=since)
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
         return None
 
 
-def _read_frame(path: Path) -> pd.DataFrame:
+def _read_frame(path: Path, mark: str) -> pd.DataFrame:
     with pa.memory_map(str(path)) as file:
-        frame: pd.DataFrame = pa.ipc.open_file(file).read_all().to_pandas(types_mapper=pd.ArrowDtype)
+        table = pa.ipc.open_file(file).read_all()
+        if (table.schema.metadata or {}).get(_MARK) != mark.encode():
+            raise ValueError("of another sync")
+        frame: pd.DataFrame = table.replace_schema_metadata({}).to_pandas(types_mapper=pd.ArrowDtype)
     return frame

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -82,14 +81,11 @@ def normalize_pages(pages: Iterable[bytes], excluded_ids: Collection[str] = ()) 
 
 def normalize_difference(difference: Difference, earlier_id: str) -> Normalized | None:
     """What differs from the earlier observation as tables, if all of that could be read; else None."""
-    new = normalize_pages([difference.new.body])
-    if len(new.shares) != difference.new.record_count or new.conflict_count:
+    new, left = (normalize_pages([page.body]) for page in (difference.new, difference.left))
+    is_whole = len(new.shares) == difference.new.record_count and len(left.shares) == difference.left.record_count
+    if not is_whole or new.conflict_count:
         return None
-    try:
-        left = orjson.loads(difference.left.body)["shared"]
-    except orjson.JSONDecodeError:
-        return None  # half a surrogate pair, which the exact reader repairs
-    return replace(new, since=Since(earlier_id, tuple(record["id"] for record in left)))
+    return replace(new, since=Since(earlier_id, tuple(left.shares["share_id"])))
 
 
 def _flat(pages: Iterable[bytes]) -> tuple[pa.Table, list[dict[str, Any]]]:

@@ -231,7 +231,7 @@ observations = Table(
         unit="s",
     ),
     _integer("share_count", "Shares in the normalized listing.", required=True),
-    _integer("backup_count", "Distinct backups in the normalized listing.", required=True),
+    _integer("backup_count", "Distinct backups that those shares are of.", required=True),
     _integer("rejected_count", "Records that could not be read (rejected_records).", required=True),
     _integer(
         "conflict_count",

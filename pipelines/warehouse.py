@@ -214,11 +214,12 @@ def _record_changes(connection: Connection, observation: Observation, normalized
         gone=() if any_backup else list(unreferenced(open_shares, shares, open_backups)),
         protected=list(rejected["backup_id"].dropna()),
     )
+    told = pd.concat([normalized.shares[["backup_id"]], doubtful.same_shares[["backup_id"]]])
     _apply(connection, backup_share_history, observation, shares)
     _apply(connection, backup_history, observation, backups)
     return {
-        "share_count": len(normalized.shares) + doubtful.same_share_count,
-        "backup_count": len(normalized.backups) + doubtful.same_backup_count,
+        "share_count": len(told),
+        "backup_count": told["backup_id"].nunique(),
         "shares_granted": shares.appeared_count,
         "shares_changed": shares.changed_count,
         "shares_withdrawn": shares.gone_count,
@@ -236,14 +237,14 @@ def _doubtful(
 ) -> Doubtful:
     """All open versions; where the frames only hold what differs, those that may be told in another way."""
     if normalized.since is None:
-        return Doubtful(open_shares, open_backups, 0, 0)
-    # What is open is what the earlier observation told if it is the last proven one, all of it could be read, and
-    # nothing else was left open.
-    names = ("observation_id", "share_count", "backup_count", "rejected_count")
+        return Doubtful(open_shares, open_backups, open_shares.head(0))
+    # What is open is what the earlier observation told if it is the last proven one, all of it could be read,
+    # nothing was told in two ways, and nothing else was left open.
+    names = ("observation_id", "share_count", "backup_count", "rejected_count", "conflict_count")
     last = select(*(observations.c[name] for name in names))
     last = last.where(_of_listing(observations, listing), observations.c.is_proven)
     earlier = connection.execute(last.order_by(observations.c.observed_at.desc()).limit(1)).all()
-    expected = (normalized.since.observation_id, len(open_shares), len(open_backups), 0)
+    expected = (normalized.since.observation_id, len(open_shares), len(open_backups), 0, 0)
     doubtful = None
     if [tuple(row) for row in earlier] == [expected]:
         news = (normalized.shares, normalized.backups, normalized.since.left_ids)

@@ -364,7 +364,12 @@ class Story:
             self.backups[listing].observe(at, by, backups, backup_shield, unreferenced)
             if bad:
                 self.rejects.append((by, bad[0] or "-", bad[1] or "-"))
-            counts = (len(shares), len(backups), int(bad is not None), *self._counts(listing, by))
+            counts = (
+                len(shares),
+                len({told.split()[0] for told in shares.values()}),
+                int(bad is not None),
+                *self._counts(listing, by),
+            )
         self.ledger.append((by, at, str(step.observation.status), step.plan != "unproven", *counts))
 
     def _counts(self, listing: Listing, by: str) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ from pipelines.simulator.listings import Query, Row
 from pipelines.simulator.records import Record
 from pipelines.simulator.server import serve
 from pipelines.traffic import Traffic
-from tests.estate import LISTINGS, TARGETS, TOKEN, Estate, check, estate_at, in_campaigns
+from tests.estate import LISTINGS, TOKEN, Estate, check, estate_at, in_campaigns
 from tests.estate import Row as Line
 
 PAGES = "operation=detail,nth=1-"

@@ -3,7 +3,9 @@
 Not here: landing files themselves (test_landing.py), one recording (test_warehouse.py).
 """
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -276,6 +278,50 @@ def test_a_backup_that_some_shares_tell_as_before_is_read_as_if_all_were_read(tm
     quick.close()
 
 
+@pytest.mark.parametrize("name", ["\ud800", "\0", '"}, {"id":'])
+def test_a_hostile_name_that_leaves_stops_no_sync(warehouse, landing, staging, name):
+    """A stranger chooses it: half a surrogate pair is no text that can be stored, and yet it is JSON."""
+    odd = make_share(S2, B2, backup=make_backup(B2, name=name))
+    pages = [make_page(make_share(S1, B1), odd, make_share(S3, B3)), make_page(make_share(S1, B1), make_share(S3, B3))]
+    for number, page in enumerate(pages, start=1):
+        file = land(landing, make_observation(day(number), distinct_ids=4 - number), page)
+        stage(file, staging, warehouse.ledger())
+        assert load_pending(warehouse, landing, staging) == []
+    told = rows(warehouse, "SELECT share_id FROM backup_shares ORDER BY 1")
+    assert told == [(S1,), (S3,)]
+
+
+def test_after_a_backup_was_told_in_two_ways_everything_is_read(tmp_path):
+    """Which of the two counts may change although the record that stays is the same bytes."""
+    new, old = make_backup(B1, name="new", updated_at="2026-03-01T00:00:00"), make_backup(B1, name="old")
+    staying = make_share(S2, B1, backup=old)
+    days = [[make_share(S1, B1, backup=new), staying, make_share(S3, B3)], [staying, make_share(S3, B3)]]
+    landing, staging = tmp_path / "landing", tmp_path / "staging"
+    whole, quick = make_warehouse(), make_warehouse()
+    for number, shares in enumerate(days, start=1):
+        file = land(landing, make_observation(day(number), distinct_ids=len(shares)), make_page(*shares))
+        load_pending(whole, landing, staging)
+        stage(file, staging, quick.ledger())
+        assert load_pending(quick, landing, staging) == []
+    assert dump(quick) == dump(whole)
+    assert rows(quick, "SELECT backup_name FROM backups ORDER BY 1")[-1] == ("old",)
+    whole.close()
+    quick.close()
+
+
+def test_what_stands_behind_the_list_hides_no_share_that_left(warehouse, landing, staging):
+    def linked(*shares: dict) -> bytes:
+        return make_page(*shares)[:-1] + b', "shared_links": [{"rel": "next"}]}'
+
+    one, two, three = make_share(S1, B1), make_share(S2, B2), make_share(S3, B3)
+    for number, page in enumerate([linked(one, three, two), linked(one)], start=1):
+        file = land(landing, make_observation(day(number), distinct_ids=5 - 2 * number), page)
+        stage(file, staging, warehouse.ledger())
+        assert load_pending(warehouse, landing, staging) == []
+    assert rows(warehouse, "SELECT share_id FROM backup_shares") == [(S1,)]
+    assert rows(warehouse, "SELECT share_count FROM observations ORDER BY observed_at") == [(3,), (1,)]
+
+
 def test_what_differs_from_another_state_than_the_recorded_one_is_read_whole(warehouse, landing, staging):
     land(landing, make_observation(day(1), distinct_ids=2), TWO)
     load_pending(warehouse, landing, staging)
@@ -335,9 +381,28 @@ def test_staging_is_used_and_cleared(warehouse, landing, staging):
 def test_staging_twice_gives_the_same(landing, staging):
     file = land(landing, make_observation(day(1)), TWO)
     stage(file, staging, Ledger.empty())
-    (staging / f".{file.observation_id}").mkdir()  # of a sync that was killed
     stage(file, staging, Ledger.empty())
     assert [path.name for path in staging.iterdir()] == [file.observation_id]
+
+
+def test_what_a_killed_sync_left_half_staged_is_swept(warehouse, landing, staging):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for pid in (ended.pid, os.getpid()):
+        (staging / f".{pid}-half").mkdir(parents=True)
+    assert load_pending(warehouse, landing, staging) == []
+    assert [path.name for path in staging.iterdir()] == [f".{os.getpid()}-half"]
+
+
+def test_frames_of_two_syncs_are_never_taken_together(warehouse, landing, staging):
+    """One may replace the folder while another reads it."""
+    file = land(landing, make_observation(day(1)), TWO)
+    stage(file, staging, Ledger.empty())
+    other = staging.with_name("other")
+    stage(file, other, Ledger.empty())
+    shutil.copy(other / file.observation_id / "shares.arrow", staging / file.observation_id)
+    assert read_staged(file, staging) is None
+    assert load_pending(warehouse, landing, staging) == []
 
 
 def test_staging_that_cannot_be_written_is_named(landing, staging):

@@ -240,7 +240,7 @@ COMMENT ON COLUMN observations.clock_skew_seconds IS 'How far the service''s clo
 
 COMMENT ON COLUMN observations.share_count IS 'Shares in the normalized listing.';
 
-COMMENT ON COLUMN observations.backup_count IS 'Distinct backups in the normalized listing.';
+COMMENT ON COLUMN observations.backup_count IS 'Distinct backups that those shares are of.';
 
 COMMENT ON COLUMN observations.rejected_count IS 'Records that could not be read (rejected_records).';
 
