@@ -39,6 +39,7 @@ from pipelines.auth import TokenSource
 from pipelines.errors import (
     ApiError,
     PermanentApiError,
+    StoppedError,
     TooLargeError,
     TransientApiError,
 )
@@ -161,6 +162,7 @@ class ShareClient:
         self._traffic = traffic or Traffic(sleep=sleep, clock=clock)
         self._lane = Lane(max_connections, sleep=sleep, clock=clock)
         self._progress: defaultdict[Listing, _Progress] = defaultdict(_Progress)
+        self._stopped = False
         self._skew: float | None = None
         self._lock = threading.Lock()
         self._deadline = Deadline()
@@ -175,6 +177,10 @@ class ShareClient:
 
     def close(self) -> None:
         self._http.close()
+
+    def stop(self) -> None:
+        """Ask nothing more: every call from now on raises StoppedError. What is under way ends by itself."""
+        self._stopped = True
 
     def begin(self, listing: Listing) -> None:
         """Start the time that the listing has; also forget that its pages had to be small."""
@@ -250,6 +256,8 @@ class ShareClient:
         """The answer, its JSON, and the question as it was asked in the end."""
         trial = _Trial(question, question.limit, self._clock())
         while True:
+            if self._stopped:
+                raise StoppedError("the sync was stopped")
             self._lane.check()
             try:
                 answer, document = self._ask(trial.question)

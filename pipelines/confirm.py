@@ -35,33 +35,34 @@ class Verdict:
 
 
 def confirm(
-    absent: Mapping[str, str],
-    known_count: int,
-    proof: Walk,
-    present: Collection[Row],
-    ask: Ask,
-    *,
-    release_held: bool = False,
+    known: Mapping[str, str], proof: Walk, present: Collection[Row], ask: Ask, *, release_held: bool = False
 ) -> Verdict:
-    """Judge the absent shares (id -> id of their backup) of a listing of which `known_count` shares were known.
+    """Judge the shares that were known before (id -> id of their backup) and that the walk did not see.
 
     `present`: some shares that the walk saw, to try the filter on. `release_held`: a person has looked.
     """
+    absent = absent_shares(known, proof)
     if not absent or not proof.may_close:
         return Verdict()
     if not proof.ids and proof.count_after != 0:
         return Verdict(reason="the listing is empty and no count says so: nothing is recorded as withdrawn")
-    if len(absent) > max(HELD_ABOVE, HELD_SHARE * known_count) and not release_held:
+    if len(absent) > max(HELD_ABOVE, HELD_SHARE * len(known)) and not release_held:
         return Verdict(
             held_count=len(absent),
-            reason=f"{len(absent)} of {known_count} known shares are absent at once: their withdrawal is held until "
+            reason=f"{len(absent)} of {len(known)} known shares are absent at once: their withdrawal is held until "
             "somebody has looked (rights, project, service) and runs `backup-shares sync --release-held`",
         )
     if proof.ids and not _filter_works(present, ask):
         return Verdict(
             reason="the backup_id filter does not show a share that is there: nothing is recorded as withdrawn"
         )
-    return _verdict(absent, ask)
+    return _verdict(absent, _companions(known, absent, proof), ask)
+
+
+def absent_shares(known: Mapping[str, str], proof: Walk) -> dict[str, str]:
+    """The known shares that no page of the walk showed."""
+    seen = proof.ids.union(proof.excluded_ids)
+    return {share_id: backup_id for share_id, backup_id in known.items() if share_id not in seen}
 
 
 def _filter_works(present: Collection[Row], ask: Ask) -> bool:
@@ -73,7 +74,16 @@ def _filter_works(present: Collection[Row], ask: Ask) -> bool:
     return False
 
 
-def _verdict(absent: Mapping[str, str], ask: Ask) -> Verdict:
+def _companions(known: Mapping[str, str], absent: Mapping[str, str], proof: Walk) -> dict[str, set[str]]:
+    """By backup that lost a share: its other shares that the walk saw, which every whole answer shows."""
+    found: dict[str, set[str]] = {backup_id: set() for backup_id in absent.values()}
+    for share_id, backup_id in known.items():
+        if backup_id in found and share_id in proof.ids:
+            found[backup_id].add(share_id)
+    return found
+
+
+def _verdict(absent: Mapping[str, str], companions: Mapping[str, set[str]], ask: Ask) -> Verdict:
     shares_of: defaultdict[str, list[str]] = defaultdict(list)
     for share_id, backup_id in sorted(absent.items()):
         shares_of[backup_id].append(share_id)
@@ -81,7 +91,8 @@ def _verdict(absent: Mapping[str, str], ask: Ask) -> Verdict:
     for (backup_id, asked), answer in zip(shares_of.items(), ask(list(shares_of)), strict=True):
         told = {row.share_id for row in answer or ()}
         shown += [share_id for share_id in asked if share_id in told]
-        if answer is None or any(row.backup_id != backup_id or row.share_id is None for row in answer):
+        is_strange = any(row.backup_id != backup_id or row.share_id is None for row in answer or ())
+        if answer is None or is_strange or not companions[backup_id] <= told:
             unanswered += len(asked)
         else:
             gone += [share_id for share_id in asked if share_id not in told]

@@ -9,6 +9,7 @@
     |       `-- EndpointError    every listing of this endpoint would get it: ask it nothing more, change a setting
     |-- MalformedResponseError   200, but not a page of shares; nothing is taken for empty
     |   `-- TooLargeError        more than may be read at once: ask for a smaller page
+    |-- StoppedError             the run was cancelled or cannot go on: ask nothing more, nothing is landed
     |-- LandingError             a landing file is missing, damaged or not ours; other files go on
     `-- WarehouseError           the warehouse refused; the landed pages are kept for the next sync
         |-- WarehouseBusyError   another writer holds it; wait or stop that one
@@ -105,6 +106,10 @@ class MalformedResponseError(BackupSharesError):
 
 class TooLargeError(MalformedResponseError):
     """The answer is larger than what is read at once."""
+
+
+class StoppedError(BackupSharesError):
+    """The run was cancelled, or cannot go on; nothing more is asked."""
 
 
 class LandingError(BackupSharesError):

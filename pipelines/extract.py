@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipelines.client import Reply, ShareClient
-from pipelines.confirm import Verdict, confirm
+from pipelines.confirm import Verdict, absent_shares, confirm
 from pipelines.errors import ApiError, BackupSharesError, MalformedResponseError
 from pipelines.filters import Filters
 from pipelines.landing import LandedFile, LandingWriter, sweep
@@ -73,7 +73,13 @@ def observe_listings(
 
     sweep(landing)
     with ThreadPoolExecutor(max_workers=options.concurrency, thread_name_prefix="observe") as pool:
-        yield from pool.map(observe, clients)
+        try:
+            yield from pool.map(observe, clients)
+        except BaseException:
+            # Also when the run is cancelled: what is under way would go on asking for as long as a listing may take.
+            for client in set(clients.values()):
+                client.stop()
+            raise
 
 
 def observe_listing(
@@ -140,10 +146,9 @@ def _judged(
         before = known(listing)
     except BackupSharesError as error:
         return {}, Verdict(reason=f"nothing is recorded as withdrawn, for it is not known what was there: {error}")
-    seen = proof.ids.union(proof.excluded_ids)
-    absent = {share_id: backup_id for share_id, backup_id in before.items() if share_id not in seen}
     controls = [row for row in reader.sample if row.share_id in proof.ids][:MOST_CONTROLS]
-    return absent, confirm(absent, len(before), proof, controls, reader.shares_of, release_held=options.release_held)
+    verdict = confirm(before, proof, controls, reader.shares_of, release_held=options.release_held)
+    return absent_shares(before, proof), verdict
 
 
 def _deceived(verdict: Verdict) -> str:
@@ -210,7 +215,8 @@ class _Reader:
         self._writer.add(seen.page, len(seen.rows))
         self._next_query = seen.next_query
         self.page_count += 1
-        if seen.page.backup_id is None and not self.sample:
+        if seen.page.backup_id is None:
+            # The last page is from the far end: a service that filters what it has paged already does not find it.
             self.sample = [row for row in seen.rows[: 2 * MOST_CONTROLS] if row.share_id and row.backup_id]
         return seen.rows
 

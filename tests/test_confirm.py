@@ -51,8 +51,13 @@ class FailsAboutTheAbsent(Service):
         return super().answer(backup_id) if backup_id == HERE.backup_id else None
 
 
-def judge(absent: dict[str, str], service: Service, *, known: int = 100, proof: Walk | None = None, **more) -> Verdict:
-    return confirm(absent, known, proof or make_proof(), [HERE], service, **more)
+def judge(
+    absent: dict[str, str], service: Service, *, known: int | None = None, proof: Walk | None = None, **more
+) -> Verdict:
+    """`known` shares were known before; those that are not absent are on the pages."""
+    seen = {f"seen {number}": f"backup of seen {number}" for number in range((known or len(absent)) - len(absent))}
+    proof = proof or make_proof([HERE.share_id, *seen])
+    return confirm({**absent, **seen}, proof, [HERE], service, **more)
 
 
 def test_nothing_absent_is_no_question():
@@ -93,7 +98,7 @@ def test_a_filter_that_does_not_work_is_no_evidence(service):
 
 def test_the_filter_is_tried_on_another_share_when_the_first_has_just_gone():
     service, other = Service(Row("share-9", "backup-9")), Row("share-9", "backup-9")
-    verdict = confirm({"share-1": "backup-1"}, 100, make_proof(["share-0", "share-9"]), [HERE, other], service)
+    verdict = confirm({"share-1": "backup-1"}, make_proof(["share-0", "share-9"]), [HERE, other], service)
     assert verdict == Verdict(("share-1",))
     assert service.asked == ["backup-0", "backup-9", "backup-1"]
 
@@ -130,9 +135,18 @@ def test_more_than_twenty_and_a_fifth_at_once_wait_for_a_person(absent, known, h
 
 @pytest.mark.parametrize(("count", "gone"), [(0, ("share-1",)), (None, ()), (1, ())])
 def test_a_listing_that_is_empty_now_needs_a_count_of_zero(count, gone):
-    verdict = judge({"share-1": "backup-1"}, Service(), known=1, proof=make_proof((), count=count))
+    verdict = judge({"share-1": "backup-1"}, Service(), proof=make_proof((), count=count))
     assert verdict.gone_ids == gone
     assert bool(verdict.reason) == (not gone)
+
+
+def test_an_answer_that_lacks_a_share_that_is_there_is_not_whole():
+    """The backup has a second share, which the pages showed: a filter that does not show it may hide the first too."""
+    known = {"share-1": "backup-1", "share-2": "backup-1"}
+    proof = make_proof(["share-0", "share-2"])
+    whole = Service(HERE, Row("share-2", "backup-1"))
+    assert confirm(known, proof, [HERE], whole) == Verdict(("share-1",))
+    assert confirm(known, proof, [HERE], Service(HERE)).gone_ids == ()
 
 
 SHARES = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["b1", "b2", "b3"]), max_size=6)

@@ -20,12 +20,13 @@ import pytest
 
 from pipelines.auth import StaticToken
 from pipelines.client import ShareClient
-from pipelines.errors import LandingError, WarehouseError
+from pipelines.errors import LandingError, StoppedError, WarehouseError
 from pipelines.extract import Options, nothing_known, observe_listing, observe_listings, side_by_side
 from pipelines.landing import LandedFile, landed_files, read_observation, read_pages
 from pipelines.observation import Direction, Listing, Observation, ProofStatus, listings
 from pipelines.simulator.behaviour import Behaviour, Call
 from pipelines.simulator.faults import Fault, Operation, parse
+from pipelines.simulator.listings import Query
 from pipelines.simulator.scenario import Malformed, Scenario
 from pipelines.simulator.service import DEMO_TOKEN, Service
 from pipelines.simulator.wire import Response, error
@@ -651,6 +652,48 @@ def test_a_share_that_pages_hide_and_the_filter_shows_takes_the_proof_away(world
     for _, observation in observe_knowing(yesterday, make_service(world, faults=[hidden]), tmp_path):
         assert (observation.status, observation.may_close, observation.gone_ids) == (ProofStatus.INCOMPLETE, False, ())
         assert re.search("the pages hid [12] known shares", observation.reason)
+
+
+def test_a_filter_that_works_on_a_page_only_is_found_out(tmp_path):
+    """It filters what it has paged already: it shows the first shares of the list, and nothing that comes later."""
+
+    class FiltersThePage(Behaviour):
+        def asked(self, query: Query, call: Call) -> Query:
+            call.memory["filters"], bare = query.filters, replace(query, filters=())
+            return bare
+
+        def page(self, page, rows, query: Query, call: Call):
+            wanted = dict(call.memory["filters"]).get("backup_id")
+            return [row for row in page if wanted in (None, row["backup_id"])]
+
+    world = World(seed=7, projects=1, shares=400)
+    listing = Listing("eu-de", world.projects[0], OUT)
+    hidden = parse("hidden-rows:part=0.01,from_count=true,from_filters=true")
+    service = make_service(world, faults=[hidden, FiltersThePage()])
+    known = {each["id"]: each["backup_id"] for each in world.listing(0, world.projects[0], OUT)}
+    (_, observation) = observe_knowing(lambda _: known, service, tmp_path, [listing], page_size=50)[0]
+    assert observation.absent_count > 0
+    assert observation.gone_ids == ()
+    assert "filter does not show a share that is there" in observation.reason
+
+
+def test_a_run_that_is_stopped_asks_nothing_more_and_lands_nothing_more(world, tmp_path):
+    service = make_service(world)
+    with client_of(service) as client:
+        observing = observe_listings(
+            dict.fromkeys(wanted(world), client),
+            tmp_path,
+            sync_id="s",
+            now=lambda: NOW,
+            options=Options(page_size=5, concurrency=1),
+        )
+        next(observing)
+        observing.close()
+        asked = len(service.requests)
+        with pytest.raises(StoppedError):
+            client.page(wanted(world)[0], 0, 10)
+    assert len(service.requests) == asked
+    assert len(landed_files(tmp_path)) < len(wanted(world))
 
 
 def test_a_question_that_fails_leaves_the_share_as_it_was_and_the_listing_proven(world, tmp_path, yesterday, withdrawn):
