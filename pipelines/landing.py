@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.errors import LandingError, system_words
+from pipelines.errors import LandingError, printable, system_words
 from pipelines.observation import PROJECT_ID, Direction, Listing, Observation, Page, ProofStatus
 
 FORMAT_VERSION = 2
@@ -237,9 +237,15 @@ def read_observation(file: LandedFile) -> Observation:
         footer = pq.read_metadata(file.path).metadata or {}
         if footer[_DIGEST_KEY] != _digest(footer[_FOOTER_KEY]):
             raise ValueError("the proof is not as it was written")
-        observation = _from_json(footer[_FOOTER_KEY])
+        version = json.loads(footer[_FOOTER_KEY])["format"]
+        observation = _from_json(footer[_FOOTER_KEY]) if version == FORMAT_VERSION else None
     except (OSError, pa.ArrowException, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise LandingError(f"landing file {file.name} is damaged ({type(error).__name__}): {_MEND}") from None
+    if observation is None:
+        raise LandingError(
+            f"landing file {file.name} is of format {printable(str(version), 20)}, and this program reads "
+            f"{FORMAT_VERSION}: use the one that wrote it, or move it out of LANDING_DIR to go on without it"
+        )
     said = (observation.observation_id, observation.listing, observation.observed_at)
     if said != (file.observation_id, file.listing, file.observed_at):
         raise LandingError(f"landing file {file.name} holds another observation than its name says: {_MEND}")
@@ -296,8 +302,7 @@ def _to_json(observation: Observation) -> bytes:
 
 def _from_json(text: bytes) -> Observation:
     fields = json.loads(text)
-    if fields.pop("format") != FORMAT_VERSION:
-        raise ValueError("another format version")
+    del fields["format"]
     listing = fields.pop("listing")
     return Observation(
         **fields

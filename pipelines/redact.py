@@ -25,6 +25,8 @@ _BRACKET = re.compile(rf"{_TEXT}|[\[{{]|[\]}}]", re.DOTALL)
 _BLANKS = r"(?:\s|\\+[nrt]|\\+u00(?:20|0[9aAdD]))*"
 _NAMED = re.compile(rf'(?!VK":\s*""\s*[,}}])(?:V|u0056)(?:K|u004[bB])\\*(?:"|u0022){_BLANKS}\\*(?::|u003[aA])')
 """What could be the key, in text that is not JSON: better too much than too little."""
+_NAMED_OTHERWISE = re.compile(r"""(?:'VK'\s*[:=,]|[{,]\s*VK\s*[:=])\s*u?['"]?[\w+/=-]{8}""")
+"""The same with a value, as Python, YAML and the like write it."""
 _WITHHELD = '"[withheld: unreadable text with key material]"'
 
 
@@ -81,7 +83,8 @@ def _blank_inside(literal: str) -> str:
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError:
-        suspicious = _NAMED.search(text) or ("{" in text and _ESCAPED.search(text, text.index("{")))
+        named = _NAMED.search(text) or _NAMED_OTHERWISE.search(text)
+        suspicious = named or ("{" in text and _ESCAPED.search(text, text.index("{")))
         return _WITHHELD if suspicious else literal
     blanked = _blank_json(text)
     return literal if blanked == text else json.dumps(blanked)

@@ -28,6 +28,7 @@ from pipelines.schema import (
     backup_history,
     backup_share_history,
     ddl,
+    metadata,
     observations,
     rejected_records,
     sql_folder,
@@ -69,8 +70,13 @@ class Warehouse:
         self._engine = engine
 
     def migrate(self) -> None:
-        """Make the tables that are missing, and all views anew from sql/views/."""
+        """Make the tables that are missing, and all views anew from sql/views/.
+
+        Raises WarehouseError for tables that another version of this program made.
+        """
         with self._transaction() as connection:
+            for table in metadata.tables.values():
+                _refuse_other_columns(connection, table)
             for statement in ddl(self._engine.dialect):
                 connection.exec_driver_sql(statement)
             for name, query in sorted(view_queries().items()):
@@ -141,6 +147,19 @@ class Warehouse:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _refuse_other_columns(connection: Connection, table: Table) -> None:
+    found = connection.exec_driver_sql(
+        f"SELECT column_name FROM information_schema.columns WHERE table_name = '{table.name}'"  # noqa: S608 - own name
+    )
+    there = set(found.scalars().all())
+    missing = [column.name for column in table.columns if column.name not in there]
+    if there and missing:
+        raise WarehouseError(
+            f"{table.name} lacks the column {missing[0]}: another version of this program made the warehouse; "
+            "move it aside, and the next sync makes it again from the landing"
+        )
 
 
 def view_queries() -> dict[str, str]:

@@ -569,3 +569,9 @@ def test_what_a_killed_process_left_half_written_is_swept_away_and_nothing_else(
     assert not dead.exists()
     assert mine.exists()
     assert file.path.exists()
+
+
+def test_a_file_of_another_format_is_not_called_damaged(sound):
+    put_footer(sound, footer_of(sound).replace(b'"format": 2', b'"format": 1'))
+    with pytest.raises(LandingError, match="is of format 1, and this program reads 2: use the one that wrote it"):
+        read_observation(sound)

@@ -378,3 +378,28 @@ def test_megabytes_of_hostile_text_are_done_in_one_pass(pattern):
     assert CANARY.encode() not in blanked
     assert json.loads(metadata_in(blanked, 1))["VK"] == ""
     assert [record["id"] for record in json.loads(blanked)["shared"]] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'VK': 'KEY', 'CS': 1}",
+        "{u'VK': u'KEY'}",
+        "{VK: KEY, CS: 1}",
+        "{CS=1, VK=KEY}",
+        "('VK', 'KEY')",
+        "['VK' = 'KEY']",
+    ],
+)
+def test_a_key_as_other_languages_write_it_is_withheld_as_well(text):
+    secret = "77123456789abcdef77123456789abcdef"
+    for written in (text, json.dumps({"a": text})):
+        blanked = blank_key_material(page(written.replace("KEY", secret)))
+        assert secret.encode() not in blanked
+        json.loads(blanked)
+
+
+@pytest.mark.parametrize("text", ["VK backup", "nightly of VK: Monday", "VK", "the VKs, {a: 1}"])
+def test_a_text_that_only_has_the_two_letters_is_kept(text):
+    body = page(text)
+    assert blank_key_material(body) == body

@@ -507,3 +507,12 @@ def test_migrating_again_keeps_every_row(warehouse):
     before = dump(warehouse)
     warehouse.migrate()
     assert dump(warehouse) == before
+
+
+def test_a_warehouse_of_another_version_is_refused_in_words():
+    warehouse = open_warehouse(":memory:")
+    with warehouse._engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE observations (observation_id TEXT)")
+    with pytest.raises(WarehouseError, match="observations lacks the column sync_id: another version of this program"):
+        warehouse.migrate()
+    warehouse.close()

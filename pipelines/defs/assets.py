@@ -180,6 +180,12 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         if row["rejected"] > max(1, TOLERATED_REJECTS * (row["share_count"] + row["rejected"]))
     ]
     held = [f"{_name(row)}: {row['reason']}" for row in rows if row["held"]]
+    for row in rows:
+        unconfirmed = row["absent"] - row["withdrawn"] - row["held"]
+        if row["is_proven"] and unconfirmed > 0:
+            context.log.warning(
+                f"{_name(row)}: {unconfirmed} absent shares are not recorded as withdrawn; {row['reason']}"
+            )
     metadata = {
         "listings": _table([_plain(row) for row in rows]),
         "changes_per_day": _table([_plain(row) for row in changes[-31:]]),
@@ -189,9 +195,10 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         "rejected_records": sum(row["rejected"] for row in rows),
     }
     if problems or unread or closed or held:
-        stuck = {f"{each.file.listing.direction} {each.file.listing.project_id}" for each in missing}
-        count = len({_name(row) for row in rows} | stuck)
-        text = f"{len(problems)} of {count} listings are not proven; the others are published."
+        unproven = {_name(row) for row in rows if not row["is_proven"]}
+        unproven |= {f"{each.file.listing.direction} {each.file.listing.project_id}" for each in missing}
+        count = len(unproven | {_name(row) for row in rows})
+        text = f"{len(unproven)} of {count} listings are not proven; the others are published."
         text = text if count else "No listing was observed."
         told = "\n".join([text, *closed, *problems, *held, *unread])
         raise dg.Failure(description=told, metadata=metadata, allow_retries=False)
@@ -208,11 +215,11 @@ def _name(row: dict[str, Any]) -> str:
 
 def _closed_clouds(context: dg.AssetExecutionContext) -> list[str]:
     """What the pages of this run say; they are the only place that knows, for a closed cloud lands no listing."""
-    event = context.instance.get_latest_materialization_event(dg.AssetKey("backup_share_pages"))
-    if event is None or event.run_id != context.run.run_id or event.asset_materialization is None:
-        return []
-    told = event.asset_materialization.metadata[CLOSED_CLOUDS].value
-    return [str(sentence) for sentence in told] if isinstance(told, list) else []
+    events = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    told = [event.asset_materialization for event in events]
+    pages = [each for each in told if each is not None and each.asset_key == dg.AssetKey("backup_share_pages")]
+    sentences = pages[-1].metadata[CLOSED_CLOUDS].value if pages else []
+    return [str(sentence) for sentence in sentences] if isinstance(sentences, list) else []
 
 
 def _ledger(warehouse: WarehouseResource) -> Ledger:
