@@ -56,7 +56,7 @@ def _listings() -> list[Listing]:
 LISTINGS = _listings()
 BYSTANDERS, TARGETS = LISTINGS[:2], LISTINGS[2:]
 
-# --- rows of the matrix ------------------------------------------------------------------------------------------------
+# --- rows of the matrix ---------------------------------------------------------------------------------------------
 
 Outcome = Literal["complete", "failed", "incomplete", "quarantined", "read", "never wrong"]
 """complete: the listing is proven, and its history is the truth. failed, incomplete: its history is what it was.
@@ -206,7 +206,7 @@ def check(row: Row, rows: tuple[Row, ...], page_size: int = PAGE, *, over_a_port
     return found
 
 
-# --- the estate --------------------------------------------------------------------------------------------------------
+# --- the estate -----------------------------------------------------------------------------------------------------
 
 
 @parameters
@@ -271,7 +271,7 @@ class Seen:
 
 
 class Estate:
-    """A service, a landing and a warehouse; `said` is everything that was said aloud: logs, errors, what errors hide."""
+    """A service, a landing and a warehouse; `said`: everything that was said aloud, logs, errors, what errors hide."""
 
     def __init__(self, folder: Path, wanted: Sequence[Listing], **service: Any) -> None:
         self.folder, self.wanted = folder, list(wanted)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.estate import Row, check, in_campaigns
 
-# --- 4.1 HTTP status ---------------------------------------------------------------------------------------------------
+# --- 4.1 HTTP status ------------------------------------------------------------------------------------------------
 
 ADVICE = {
     400: "check VBS_PAGE_SIZE and the project id",
@@ -114,7 +114,7 @@ OTHERS = [
 STATUS = [*FINAL, *PASSING, *LASTING, *RETRY_AFTER, *NOT_200, *REDIRECTS, *OTHERS]
 
 
-# --- 4.3 Bodies --------------------------------------------------------------------------------------------------------
+# --- 4.3 Bodies -----------------------------------------------------------------------------------------------------
 
 PAGES = "operation=detail,nth=1-"
 ASK = "if it stays so, ask the operator of the service"
@@ -316,7 +316,7 @@ RECORDS = [
     ),
 ]
 
-# --- 4.4 Pages -----------------------------------------------------------------------------------------------------------
+# --- 4.4 Pages ------------------------------------------------------------------------------------------------------
 
 RATES = (0, 0.01, 0.1, 1)
 SERVERS = {
@@ -380,3 +380,9 @@ def test_a_record_that_is_not_as_it_should_be(row: Row, rows: tuple[Row, ...]) -
 @_table(PAGING)
 def test_a_service_that_pages_wrongly(row: Row, rows: tuple[Row, ...]) -> None:
     check(row, rows, page_size=9)
+
+
+def test_more_than_150_scenarios_are_searched_for_planted_secrets() -> None:
+    """F21. Every row is searched through (`check`)."""
+    rows = [*STATUS, *DOCUMENTS, *RECORDS, *PAGING]
+    assert len({row.name for row in rows}) == len(rows) > 250

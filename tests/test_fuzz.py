@@ -11,7 +11,7 @@ import io
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def page(texts: Iterable[str]) -> bytes:
     return b'{"shared": [' + ", ".join(texts).encode("utf-8", "surrogatepass") + b"]}"
 
 
-# --- F17: malformed records ----------------------------------------------------------------------------------------------
+# --- F17: malformed records -----------------------------------------------------------------------------------------
 
 RAW = "@raw@"
 NUMBERS = ("0", "-0", "-1", "1.0", "1.5", "1e3", "1E400", "-1e-9", "9" * 25, "9" * 4_000, str(2**63), str(2**63 - 1))
@@ -323,7 +323,7 @@ def test_a_share_of_another_project_refuses_the_listing(sink: Sink) -> None:
     assert not sink.rows(SHARES)
 
 
-# --- F18: damaged pages --------------------------------------------------------------------------------------------------
+# --- F18: damaged pages ---------------------------------------------------------------------------------------------
 
 
 def damaged(body: bytes, rng: random.Random) -> bytes:
@@ -381,8 +381,12 @@ def check_pages(sink: Sink, count: int, seed: int) -> None:
         try:
             found = sink.client.page(OUT, 0, 1000).records
         except BackupSharesError as error:
-            assert expected is None, (seed, number, str(error))
-            assert not set(str(error)) & STEERS, (seed, number)
+            told = str(error)
+        else:
+            told = ""
+        if told:
+            assert expected is None, (seed, number, told)
+            assert not set(told) & STEERS, (seed, number)
             continue
         accepted += 1
         assert expected is not None, (seed, number, sink.body[:300])
@@ -422,7 +426,7 @@ def test_a_damaged_page_that_is_taken_goes_all_the_way(sink: Sink, seed: int) ->
     }
 
 
-# --- F22: hostile strings --------------------------------------------------------------------------------------------------
+# --- F22: hostile strings -------------------------------------------------------------------------------------------
 
 SEEDS: dict[str, tuple[str, ...]] = {
     "sql": (
@@ -541,7 +545,7 @@ def test_a_hostile_string_is_kept_as_it_was_sent_and_does_nothing(sink: Sink, tm
             name: storable(text) for name, text in said.items()
         }
     assert sink.rows("duckdb_columns()") == schema
-    assert {name for name in metadata.tables} <= {row["table_name"] for row in schema}
+    assert set(metadata.tables) <= {row["table_name"] for row in schema}
     new = {path for path in tmp_path.rglob("*") if path.is_file()} - landing
     assert len(new) == 1, "one landing file, and nothing outside its folder"
     assert_shown_harmlessly(sink.warehouse.query(f"SELECT {', '.join(COLUMNS)}, fail_reason FROM {BACKUPS}"))
@@ -610,7 +614,6 @@ def test_500_hostile_project_ids_send_no_request_and_write_no_file(
 
 @pytest.mark.parametrize("name", ["vbs_region", "vbs_endpoint"])
 def test_hostile_settings_are_refused_before_any_request(name: str) -> None:
-    refusals: list[Callable[[], object]] = []
     for hostile in hostile_strings(200, seed=9):
         values = {
             "vbs_endpoint": "https://vbs.example.com",
@@ -621,8 +624,6 @@ def test_hostile_settings_are_refused_before_any_request(name: str) -> None:
         with pytest.raises(ValueError if name == "vbs_region" else ConfigurationError) as refused:
             isolated_settings(**values).endpoint()
         assert TOKEN not in str(refused.value)
-        refusals.append(lambda: None)
-    assert len(refusals) == 200
 
 
 def test_no_key_material_is_in_what_was_read_here(sink: Sink) -> None:
