@@ -272,7 +272,7 @@ def _error_words(body: bytes) -> tuple[str, str]:
     inner = document.get("error") if isinstance(document, dict) else None
     error = inner if isinstance(inner, dict) else document if isinstance(document, dict) else {}
     code, text = error.get("error_code", error.get("code")), error.get("error_msg", error.get("message"))
-    return str(code)[:60] if isinstance(code, str | int) else "", text if isinstance(text, str) else ""
+    return str(code) if isinstance(code, str | int) else "", text if isinstance(text, str) else ""
 
 
 @dataclass
