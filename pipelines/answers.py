@@ -315,8 +315,9 @@ def _general_advice(status: int) -> str:
 
 def _host_of(answer: Answer) -> str:
     try:
-        host = urlsplit(answer.headers.get("location", "")).netloc.rpartition("@")[2]
-        return answer.quoted(host, 80) or "nowhere"
+        # Without the token first: it may hold a slash, which would be taken for the end of the host.
+        location = answer.quoted(answer.headers.get("location", ""), 1000).replace("[secret]", "secret")
+        return printable(urlsplit(location).netloc.rpartition("@")[2], 80) or "nowhere"
     except ValueError:
         return "an unreadable address"
 

@@ -271,7 +271,7 @@ class Seen:
 
 
 class Estate:
-    """A service, a landing and a warehouse; `said` is everything that was said aloud: logs, errors, what errors hide."""
+    """A service, a landing and a warehouse; `said`: everything that was said aloud, logs, errors, what errors hide."""
 
     def __init__(self, folder: Path, wanted: Sequence[Listing], **service: Any) -> None:
         self.folder, self.wanted = folder, list(wanted)

@@ -200,3 +200,38 @@ def test_the_clocks_differ_by_what_the_exchange_does_not_explain(seconds, took, 
 @pytest.mark.parametrize("date", ["", "soon", "Sun, 01 Mar 2026 12:00:07", "9" * 50])
 def test_a_date_that_cannot_be_read_tells_nothing(date):
     assert answer(b"", date=date).clock_skew is None
+
+
+ODD_TOKEN = "gAAAA/B+c=-d.e"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        ODD_TOKEN,
+        ODD_TOKEN.replace("/", "\\/"),
+        ODD_TOKEN.replace("/", "\\u002f").replace("+", "\\u002B").replace("=", "\\u003d"),
+        ODD_TOKEN.replace("/", "%2F").replace("+", "%2b").replace("=", "%3D"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_token_that_the_service_quotes_is_not_repeated_in_whatever_spelling(spelling, status):
+    body = f'{{"error": {{"code": "X", "message": "the token {spelling} is no good"}}}}'.encode()
+    location = f"https://user:{spelling}@other.example/"
+    headers = {"x-request-id": spelling, "location": location}
+    quoting = Answer(status, headers, body, SecretStr(ODD_TOKEN), NOW, NOW)
+    texts = [quoting.request_id, str(api_error(Answer(302, headers, b"", SecretStr(ODD_TOKEN), NOW, NOW)))]
+    with pytest.raises(ApiError, match=r"the token \[secret\] is no good") as told:
+        fail_with(quoting)
+    quoted = Answer(200, headers, b"{... " + spelling.encode(), SecretStr(ODD_TOKEN), NOW, NOW)
+    with pytest.raises(TransientApiError, match=r"it begins with: \{\.\.\. \[secret\]"):
+        read_json(quoted)
+    texts.append(str(told.value))
+    assert not [text for text in texts if "AAAA" in text], texts
+    assert "a redirect to other.example was not followed" in texts[1]
+
+
+def fail_with(answer: Answer) -> None:
+    if answer.status != 200:
+        raise api_error(answer)
+    shared_list(answer, read_json(answer), OUT)

@@ -380,3 +380,9 @@ def test_a_record_that_is_not_as_it_should_be(row: Row, rows: tuple[Row, ...]) -
 @_table(PAGING)
 def test_a_service_that_pages_wrongly(row: Row, rows: tuple[Row, ...]) -> None:
     check(row, rows, page_size=9)
+
+
+def test_more_than_150_scenarios_are_searched_for_planted_secrets() -> None:
+    """F21. Every row is searched through (`check`)."""
+    rows = [*STATUS, *DOCUMENTS, *RECORDS, *PAGING]
+    assert len({row.name for row in rows}) == len(rows) > 250

@@ -7,7 +7,6 @@ Not here: the rows through the verbs (test_fault_matrix.py).
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -63,7 +62,7 @@ class Days:
 
 
 @pytest.fixture(scope="module")
-def days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Days]:
+def days(tmp_path_factory: pytest.TempPathFactory) -> Days:
     folder = tmp_path_factory.mktemp("job")
     service = Service(WORLD, token=TOKEN, clock=lambda: FIRST_DAY, sleep=lambda seconds: None)
     settings = isolated_settings(
@@ -76,9 +75,8 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Days]:
     )
     found = Days(settings, service, [], [], [], "")
     struck = [strike(text, project) for text, project in zip(ROWS, WORLD.projects, strict=False)]
-    capture = pytest.MonkeyPatch()
     printed = folder / "printed"
-    with printed.open("w") as out, capture.context() as patch:
+    with printed.open("w") as out, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", out)
         for day, faults in enumerate(([], struck, [])):
@@ -89,7 +87,7 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Days]:
                 found.tables.append(dump(warehouse))
             found.truths.append(truth(service))
     found.printed = printed.read_text()
-    yield found
+    return found
 
 
 def strike(text: str, project: str) -> Behaviour:
@@ -170,7 +168,7 @@ def test_no_secret_is_in_anything_that_the_runs_wrote_or_printed(days: Days) -> 
         assert not [each for each in spellings([TOKEN, KEY_MATERIAL_MARK]) if each in text], place
 
 
-# --- 4.7 Partial estates -------------------------------------------------------------------------------------------------
+# --- 4.7 Partial estates --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("position", range(4))

@@ -71,7 +71,7 @@ def test_an_answer_that_does_not_travel_well(row: Line, rows: tuple[Line, ...]) 
     check(row, rows, over_a_port=True)
 
 
-# --- at every byte -----------------------------------------------------------------------------------------------------
+# --- at every byte --------------------------------------------------------------------------------------------------
 
 
 @parameters
@@ -125,7 +125,7 @@ def test_a_body_of_unknown_length_that_is_cut_at_any_byte_is_no_page(tmp_path: P
                 assert client.page(LISTINGS[0], 0, 1).page.body == body
 
 
-# --- the run stops -------------------------------------------------------------------------------------------------------
+# --- the run stops --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def assert_nothing_changed_and_recovered(estate: Estate, before: list[object]) -
     assert not estate.leaks()
 
 
-# --- slow ----------------------------------------------------------------------------------------------------------------
+# --- slow -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_drip_ends_at_the_deadline_in_real_time(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_drip_ends_at_the_deadline_in_real_time(tmp_path: Path) -> None:
         assert not estate.leaks()
 
 
-# --- processes of their own ----------------------------------------------------------------------------------------------
+# --- processes of their own -----------------------------------------------------------------------------------------
 
 CHILD = """
 import contextlib, json, os, resource, sys
@@ -284,7 +284,6 @@ def test_without_free_files_a_listing_fails_and_is_asked_again_when_there_are_so
         hog.greedy = "once"
         once = observe(hog, "a")
         hog.greedy = "for ever"
-        real_now, count = observe, []
         try:
             ever = observe(hog, "b")
         except Exception as error:

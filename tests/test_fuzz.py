@@ -11,7 +11,7 @@ import io
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def page(texts: Iterable[str]) -> bytes:
     return b'{"shared": [' + ", ".join(texts).encode("utf-8", "surrogatepass") + b"]}"
 
 
-# --- F17: malformed records ----------------------------------------------------------------------------------------------
+# --- F17: malformed records -----------------------------------------------------------------------------------------
 
 RAW = "@raw@"
 NUMBERS = ("0", "-0", "-1", "1.0", "1.5", "1e3", "1E400", "-1e-9", "9" * 25, "9" * 4_000, str(2**63), str(2**63 - 1))
@@ -198,12 +198,9 @@ def malformed(record: dict[str, Any], rng: random.Random) -> str:
             case 8 if key != "service_metadata" and not str(target.get(key)).startswith(RAW):
                 # What is left of metadata is withheld where it may hold a key (test_redact.py).
                 target[key] = str(target.get(key))[: rng.randrange(40)]
-    if isinstance(record.get("id"), str) and not record["id"].startswith(RAW) and record["id"]:
-        record["id"] = (
-            f"{record['id']}{rng.choice(('', '', rng.random()))}"
-            if len(record["id"]) == 36
-            else f"{record['id']}{rng.random()}"
-        )
+    odd = record.get("id")
+    if isinstance(odd, str) and odd and len(odd) != 36 and not odd.startswith(RAW):
+        record["id"] = f"{odd}{rng.random()}"  # no service gives an id twice; that is another fault
     return spelt(record, rng)
 
 
@@ -238,16 +235,14 @@ def records(count: int, seed: int) -> Iterator[list[str]]:
         chosen = rng.sample(SOUND, 600)
         spoilt = {number: malformed(chosen[number], rng) for number in rng.sample(range(600), min(400, count))}
         count -= len(spoilt)
-        texts = [(id_in(spoilt.get(number), record), spoilt.get(number)) for number, record in enumerate(chosen)]
-        texts = [(key, text or json.dumps(chosen[number])) for number, (key, text) in enumerate(texts)]
-        yield [text for _, text in sorted(texts)]
+        texts = [(spoilt.get(number) or json.dumps(record), record["id"]) for number, record in enumerate(chosen)]
+        yield [text for text, _ in sorted(texts, key=lambda pair: place_of(*pair))]
 
 
-def id_in(text: str | None, record: dict[str, Any]) -> str:
-    """Where a service would sort it."""
-    found = json.loads(text) if text else record
-    assert isinstance(found, dict)
-    return found["id"] if isinstance(found.get("id"), str) else record["id"]
+def place_of(text: str, share_id: str) -> str:
+    """What a service would sort the record by."""
+    found = json.loads(text).get("id")
+    return found if isinstance(found, str) else share_id
 
 
 def assert_stored(sink: Sink, seen: Observation, texts: list[str], where: str) -> None:
@@ -323,7 +318,7 @@ def test_a_share_of_another_project_refuses_the_listing(sink: Sink) -> None:
     assert not sink.rows(SHARES)
 
 
-# --- F18: damaged pages --------------------------------------------------------------------------------------------------
+# --- F18: damaged pages ---------------------------------------------------------------------------------------------
 
 
 def damaged(body: bytes, rng: random.Random) -> bytes:
@@ -381,8 +376,12 @@ def check_pages(sink: Sink, count: int, seed: int) -> None:
         try:
             found = sink.client.page(OUT, 0, 1000).records
         except BackupSharesError as error:
-            assert expected is None, (seed, number, str(error))
-            assert not set(str(error)) & STEERS, (seed, number)
+            told = str(error)
+        else:
+            told = ""
+        if told:
+            assert expected is None, (seed, number, told)
+            assert not set(told) & STEERS, (seed, number)
             continue
         accepted += 1
         assert expected is not None, (seed, number, sink.body[:300])
@@ -422,7 +421,7 @@ def test_a_damaged_page_that_is_taken_goes_all_the_way(sink: Sink, seed: int) ->
     }
 
 
-# --- F22: hostile strings --------------------------------------------------------------------------------------------------
+# --- F22: hostile strings -------------------------------------------------------------------------------------------
 
 SEEDS: dict[str, tuple[str, ...]] = {
     "sql": (
@@ -541,7 +540,7 @@ def test_a_hostile_string_is_kept_as_it_was_sent_and_does_nothing(sink: Sink, tm
             name: storable(text) for name, text in said.items()
         }
     assert sink.rows("duckdb_columns()") == schema
-    assert {name for name in metadata.tables} <= {row["table_name"] for row in schema}
+    assert set(metadata.tables) <= {row["table_name"] for row in schema}
     new = {path for path in tmp_path.rglob("*") if path.is_file()} - landing
     assert len(new) == 1, "one landing file, and nothing outside its folder"
     assert_shown_harmlessly(sink.warehouse.query(f"SELECT {', '.join(COLUMNS)}, fail_reason FROM {BACKUPS}"))
@@ -610,7 +609,6 @@ def test_500_hostile_project_ids_send_no_request_and_write_no_file(
 
 @pytest.mark.parametrize("name", ["vbs_region", "vbs_endpoint"])
 def test_hostile_settings_are_refused_before_any_request(name: str) -> None:
-    refusals: list[Callable[[], object]] = []
     for hostile in hostile_strings(200, seed=9):
         values = {
             "vbs_endpoint": "https://vbs.example.com",
@@ -621,8 +619,6 @@ def test_hostile_settings_are_refused_before_any_request(name: str) -> None:
         with pytest.raises(ValueError if name == "vbs_region" else ConfigurationError) as refused:
             isolated_settings(**values).endpoint()
         assert TOKEN not in str(refused.value)
-        refusals.append(lambda: None)
-    assert len(refusals) == 200
 
 
 def test_no_key_material_is_in_what_was_read_here(sink: Sink) -> None:

@@ -322,6 +322,18 @@ def test_what_stands_behind_the_list_hides_no_share_that_left(warehouse, landing
     assert rows(warehouse, "SELECT share_count FROM observations ORDER BY observed_at") == [(3,), (1,)]
 
 
+def test_after_a_day_with_half_a_surrogate_pair_the_next_day_is_recorded(warehouse, landing, staging):
+    """It once ended every sync that followed."""
+    odd = make_share(S1, B1, backup=make_backup(B1, name="night\ud800ly"))
+    land(landing, make_observation(day(1), distinct_ids=3), make_page(odd, make_share(S2, B2), make_share(S3, B3)))
+    load_pending(warehouse, landing, staging)
+    later = land(landing, make_observation(day(2), distinct_ids=3), THREE)
+    stage(later, staging, warehouse.ledger())
+    assert load_pending(warehouse, landing, staging) == []
+    told = rows(warehouse, f"SELECT backup_name, valid_from FROM backup_history WHERE backup_id = '{B1}' ORDER BY 2")
+    assert told == [("night\ufffdly", day(1)), ("nightly", day(2))]
+
+
 def test_what_differs_from_another_state_than_the_recorded_one_is_read_whole(warehouse, landing, staging):
     land(landing, make_observation(day(1), distinct_ids=2), TWO)
     load_pending(warehouse, landing, staging)

@@ -6,6 +6,7 @@ Not here: faults of the transport (test_simulator_port.py).
 import gzip
 import itertools
 import json
+import zlib
 from datetime import timedelta
 
 import pytest
@@ -680,7 +681,8 @@ def test_brackets_can_be_too_deep_for_a_parser(world):
 
 def test_a_small_body_can_hide_a_large_one(world):
     response = ask(struck(world, "gzip-bomb:megabytes=9"), world.projects[0])
-    content = gzip.decompress(response.body)
+    content = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(response.body)
+    assert content == gzip.decompress(response.body), "one member: some readers end with the first"
     assert response.header("Content-Encoding") == "gzip"
     assert len(content) > 9_000_000 > 100 * len(response.body)
     assert json.loads(content) == ask(make_service(world), world.projects[0]).json()
