@@ -377,6 +377,7 @@ def test_a_record_that_is_not_as_it_should_be(row: Row, rows: tuple[Row, ...]) -
     check(row, rows)
 
 
+@pytest.mark.slow
 @_table(PAGING)
 def test_a_service_that_pages_wrongly(row: Row, rows: tuple[Row, ...]) -> None:
     check(row, rows, page_size=9)

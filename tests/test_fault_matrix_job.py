@@ -243,6 +243,7 @@ def test_when_every_listing_fails_the_exit_code_says_so_and_nothing_changes(
         assert {name: rows for name, rows in dump(warehouse).items() if name != "observations"} == before
 
 
+@pytest.mark.slow
 def test_a_warehouse_that_names_a_password_is_refused_without_it(tmp_path: Path) -> None:
     password = "p@ss/word+canary"
     environment = {

@@ -241,6 +241,7 @@ def child(script: str, *arguments: str) -> dict[str, object]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["huge-body:megabytes=100", "gzip-bomb:megabytes=50"])
 def test_memory_stays_small_whatever_is_sent(tmp_path: Path, fault: str) -> None:
     with estate_at(tmp_path / "estate", LISTINGS[:1]) as estate, serve(estate.service) as url:
@@ -262,6 +263,7 @@ def test_memory_stays_small_whatever_is_sent(tmp_path: Path, fault: str) -> None
         assert_nothing_changed_and_recovered(estate, [estate.history(LISTINGS[0])])
 
 
+@pytest.mark.slow
 def test_without_free_files_a_listing_fails_and_is_asked_again_when_there_are_some(tmp_path: Path) -> None:
     script = f"""
         class Hog:
