@@ -52,10 +52,8 @@ def confirm(
             reason=f"{len(absent)} of {len(known)} known shares are absent at once: their withdrawal is held until "
             "somebody has looked (rights, project, service) and runs `backup-shares sync --release-held`",
         )
-    if proof.ids and not _filter_works(present, ask):
-        return Verdict(
-            reason="the backup_id filter does not show a share that is there: nothing is recorded as withdrawn"
-        )
+    if proof.ids and (complaint := _complaint_about_filter(present, ask)):
+        return Verdict(reason=f"{complaint}: nothing is recorded as withdrawn")
     return _verdict(absent, _companions(known, absent, proof), ask)
 
 
@@ -65,13 +63,18 @@ def absent_shares(known: Mapping[str, str], proof: Walk) -> dict[str, str]:
     return {share_id: backup_id for share_id, backup_id in known.items() if share_id not in seen}
 
 
-def _filter_works(present: Collection[Row], ask: Ask) -> bool:
+def _complaint_about_filter(present: Collection[Row], ask: Ask) -> str:
+    """Why the filter is no evidence; empty if it shows a share that is there, and nothing of other backups."""
+    complaint = "the service does not answer when asked by the backup_id filter"
     # One of them may have been withdrawn since; the next is asked only then.
     for row in present:
         for answer in ask([row.backup_id or ""]):
-            if answer is not None and row in answer:
-                return all(each.backup_id == row.backup_id for each in answer)
-    return False
+            if answer is None:
+                continue
+            if row in answer and all(each.backup_id == row.backup_id for each in answer):
+                return ""
+            complaint = "the backup_id filter does not show a share that is there, or shows others"
+    return complaint
 
 
 def _companions(known: Mapping[str, str], absent: Mapping[str, str], proof: Walk) -> dict[str, set[str]]:

@@ -103,6 +103,16 @@ def test_the_filter_is_tried_on_another_share_when_the_first_has_just_gone():
     assert service.asked == ["backup-0", "backup-9", "backup-1"]
 
 
+def test_a_filter_that_never_answers_is_not_called_wrong():
+    class Silent(Service):
+        def answer(self, backup_id: str) -> Sequence[Row] | None:
+            return None
+
+    verdict = judge({"share-1": "backup-1"}, Silent())
+    assert verdict.gone_ids == ()
+    assert verdict.reason.startswith("the service does not answer when asked by the backup_id filter")
+
+
 def test_no_answer_is_no_evidence():
     verdict = judge({"share-1": "backup-1", "share-2": "backup-1"}, FailsAboutTheAbsent(HERE))
     assert verdict.gone_ids == ()
