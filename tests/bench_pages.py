@@ -18,12 +18,13 @@ from pathlib import Path
 
 from pipelines.auth import StaticToken
 from pipelines.client import ShareClient
-from pipelines.extract import observe_listing
+from pipelines.extract import Options, observe_listing
 from pipelines.observation import Direction, Listing
 from pipelines.simulator.faults import Fault, Operation
 from pipelines.simulator.server import run
 from pipelines.simulator.service import DEMO_TOKEN, Service
 from pipelines.simulator.world import World
+from pipelines.traffic import Traffic
 
 
 def main() -> None:
@@ -47,7 +48,9 @@ def main() -> None:
 
 def _walk(endpoint: str, listing: Listing, count: int, width: int) -> tuple[float, float, int]:
     """Seconds by the clock, CPU seconds of this process, pages."""
-    client = ShareClient(endpoint, StaticToken(DEMO_TOKEN), max_connections=width)
+    client = ShareClient(
+        endpoint, StaticToken(DEMO_TOKEN), traffic=Traffic(project_concurrency=width), max_connections=width
+    )
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, closing(client):
         began, cpu = time.perf_counter(), time.process_time()
         _, seen = observe_listing(
@@ -56,7 +59,7 @@ def _walk(endpoint: str, listing: Listing, count: int, width: int) -> tuple[floa
             Path(folder),
             sync_id="bench",
             now=lambda: datetime.now(UTC),
-            pages_side_by_side=width,
+            options=Options(pages_side_by_side=width),
         )
         took = time.perf_counter() - began, time.process_time() - cpu, seen.page_count
     assert (seen.status.is_proven, seen.distinct_ids) == (True, count), seen
