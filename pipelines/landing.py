@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,13 +150,19 @@ class LandingWriter:
 
 def sweep(root: Path) -> None:
     """Remove what killed processes left half written; files of processes that live are theirs."""
-    for leftover in root.glob("*/*/*/.*-*.tmp"):
+    for leftover in abandoned(root.glob("*/*/*/.*-*.tmp")):
+        leftover.unlink(missing_ok=True)
+
+
+def abandoned(leftovers: Iterable[Path]) -> Iterator[Path]:
+    """Those whose name begins with the number of a process (`.<pid>-...`) that is gone."""
+    for leftover in leftovers:
         pid = leftover.name[1:].split("-", 1)[0]
-        if pid.isdecimal() and not is_alive(int(pid)):
-            leftover.unlink(missing_ok=True)
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            yield leftover
 
 
-def is_alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -23,7 +23,7 @@ from pipelines.delta import CountedPage, compare
 from pipelines.errors import BackupSharesError, LandingError, StaleDifferenceError, WarehouseError, system_words
 from pipelines.landing import (
     LandedFile,
-    is_alive,
+    abandoned,
     landed_file,
     landed_files,
     read_counted_pages,
@@ -145,7 +145,8 @@ def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unl
 
     After a failure the later observations of the same listing wait, so that order is kept.
     """
-    _sweep(staging)
+    for leftover in abandoned(staging.glob(".*-*")):
+        shutil.rmtree(leftover, ignore_errors=True)
     unloaded: list[Unloaded] = []
     stuck: set[Listing] = set()
     for file in pending_files(landing, warehouse.ledger()):
@@ -160,14 +161,6 @@ def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unl
         else:
             shutil.rmtree(staging / file.observation_id, ignore_errors=True)
     return unloaded
-
-
-def _sweep(staging: Path) -> None:
-    """Remove what killed processes left half staged."""
-    for leftover in staging.glob(".*-*"):
-        pid = leftover.name[1:].split("-", 1)[0]
-        if pid.isdecimal() and not is_alive(int(pid)):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _record(warehouse: Warehouse, file: LandedFile, staging: Path) -> None:

@@ -11,7 +11,6 @@ import logging
 import socket
 import struct
 import threading
-import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -37,7 +36,7 @@ from pipelines.simulator.records import KEY_MATERIAL_MARK
 from pipelines.simulator.service import DEMO_TOKEN, Service
 from pipelines.simulator.world import World
 from pipelines.traffic import Traffic
-from tests.fakes import transport
+from tests.fakes import all_texts, transport
 
 TOKEN = "gAAAAABcanaryToken_-"
 ENDPOINT = "https://vbs.example.com"
@@ -114,15 +113,6 @@ def failure(client: ShareClient, listing: Listing = OUT) -> BackupSharesError:
     assert str(caught.value).isprintable()
     assert TOKEN not in all_texts(caught.value)
     return caught.value
-
-
-def all_texts(error: BaseException | None) -> str:
-    """Everything about the error that could be printed, the errors that it hides among it."""
-    texts = []
-    while error is not None:
-        texts += [str(error), repr(error), repr(vars(error)), *traceback.format_exception(error)]
-        error = error.__cause__ or error.__context__
-    return "\n".join(texts)
 
 
 # What is asked
