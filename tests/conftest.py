@@ -5,11 +5,10 @@ Not here: how a server is found and run (postgres.py).
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.postgres import NoPostgresError, Postgres, Server
+from tests.postgres import Postgres, Server, server_or_skip
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +21,7 @@ def postgres() -> Iterator[Postgres]:
         finally:
             given.drop_all()
         return
-    with _own_server(durable=False) as server:
+    with server_or_skip(durable=False) as server:
         yield server
 
 
@@ -37,17 +36,5 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 @pytest.fixture
 def postgres_server() -> Iterator[Server]:
     """A server of the test's own, which may be killed and keeps what was committed."""
-    with _own_server(durable=True) as server:
-        yield server
-
-
-@contextmanager
-def _own_server(*, durable: bool) -> Iterator[Server]:
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(Server.start(durable=durable))
-        except NoPostgresError as error:
-            if os.environ.get("CI") == "true":
-                pytest.fail(str(error))
-            pytest.skip(str(error))
+    with server_or_skip(durable=True) as server:
         yield server

@@ -18,11 +18,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from sqlalchemy.engine import URL, make_url
 
 WANTED = (
@@ -218,6 +219,19 @@ class Server(Postgres):
         assert self._process
         task = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         return [int(pid) for pid in task.read_text().split()]
+
+
+@contextmanager
+def server_or_skip(*, durable: bool) -> Iterator[Server]:
+    """A server of the caller's own; where there is none to be had the test is skipped, in CI it fails."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(Server.start(durable=durable))
+        except NoPostgresError as error:
+            if os.environ.get("CI") == "true":
+                pytest.fail(str(error))
+            pytest.skip(str(error))
+        yield server
 
 
 @contextmanager
