@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.postgres import connect
+from tests.proxy import Proxy
 
 
 def numbers(url: str) -> list[int]:
@@ -92,3 +93,61 @@ def test_the_server_ends_with_the_process_that_started_it_however_that_ends(way)
         assert not Path(folder).exists()
     else:
         subprocess.run(["rm", "-rf", folder], check=True)
+
+
+# --- the line to it ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def line(postgres_url):
+    add(postgres_url, 1)
+    with Proxy.before(postgres_url) as proxy:
+        yield proxy
+
+
+def add_in_transaction(url: str, number: int) -> None:
+    with connect(url) as connection, connection.transaction():
+        connection.execute("INSERT INTO numbers VALUES (%s)", [number])
+
+
+def test_what_passes_the_proxy_is_unchanged(line):
+    add_in_transaction(line.url, 2)
+    assert numbers(line.url) == [1, 2]
+    with connect(line.url) as connection:
+        long = "x" * 3_000_000
+        assert connection.execute("SELECT %s || 'y'", [long]).fetchone() == (f"{long}y",)
+
+
+def test_a_swallowed_reply_is_of_a_commit_that_happened(line, postgres_url):
+    line.swallow_commit_reply()
+    with pytest.raises(psycopg.OperationalError):
+        add_in_transaction(line.url, 2)
+    assert (line.strikes, line.swallowed) == (1, b"COMMIT")
+    assert numbers(postgres_url) == [1, 2]
+    add_in_transaction(line.url, 3)
+    assert numbers(postgres_url) == [1, 2, 3]
+
+
+def test_a_dropped_commit_never_happens(line, postgres_url):
+    line.drop_commit(stay_down=True)
+    for number in (2, 3):
+        with pytest.raises(psycopg.OperationalError):
+            add_in_transaction(line.url, number)
+    assert numbers(postgres_url) == [1]
+    line.heal()
+    add_in_transaction(line.url, 4)
+    assert numbers(postgres_url) == [1, 4]
+
+
+def test_the_line_is_cut_at_every_message_once_each(line, postgres_url):
+    cuts = 0
+    while True:
+        line.cut_at(cuts + 1)
+        try:
+            add_in_transaction(line.url, 2)
+            break
+        except psycopg.OperationalError:
+            cuts += 1
+            assert line.strikes == 1
+    assert cuts >= 5
+    assert numbers(postgres_url)[:2] == [1, 2]
