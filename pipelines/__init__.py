@@ -18,7 +18,10 @@
     Door 2: the disk landing.py      raw pages, written once
                      redact.py       key material out of them
                      warehouse.py    the database
-                     publish.py      its file: one writer, many readers
+                     engines.py      what DuckDB and PostgreSQL do each in its own way
+                     publish.py      how a warehouse is opened
+                     duckdb_file.py  in a file: one writer, many readers
+                     postgres.py     on a server
     Verb 1 extract   extract.py      observe listings side by side
                      walk.py         what passes and counts prove about a listing
                      passes.py       one pass: which page next, up to where all was seen

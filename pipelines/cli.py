@@ -115,10 +115,10 @@ def sync(quiet: bool, release_held: bool) -> None:
 def _checked_settings() -> "tuple[Settings, list[Account]]":
     """Settings and credentials, everything looked at that a sync needs, before the first request about shares."""
     from pipelines.auth import accounts
-    from pipelines.publish import warehouse_file
+    from pipelines.publish import warehouse_url
 
     settings = load_settings()
-    warehouse_file(settings.warehouse_address())
+    warehouse_url(settings.warehouse_address())
     return settings, accounts(settings)
 
 
