@@ -32,10 +32,11 @@
                      delta.py        what differs, byte for byte
     Verb 3 record    history.py      what opens, what closes
                      load.py         what is landed and not recorded yet
+                     rebuild.py      the same again from the landing, or compared with it
     Conductor        definitions.py  all that Dagster is told
                      defs/           assets, resources
                      tuning.py       memory of the process
-    For people       cli.py          the command line
+    For people       cli/            the command line
                      ask.py          what the API says now, without a record
                      doctor.py       is all there that a sync needs, how does the service behave
                      diagnosis.py    what is found there, judged

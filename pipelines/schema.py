@@ -40,6 +40,10 @@ OPEN_END = datetime(9999, 12, 31, tzinfo=UTC)
 metadata = MetaData()
 
 
+LISTING_KEY = ("region", "project_id", "direction")
+"""The columns that name a listing."""
+
+
 def _text(name: str, comment: str, **info: Any) -> Column[Any]:
     return _column(name, Text(), comment, info)
 
@@ -129,7 +133,7 @@ backup_share_history = Table(
     *_version_bookkeeping(),
     *_version_constraints("share_id"),
     comment="One row per listing, share and version: what a listing said of a share, and from when until when.",
-    info={"key": "share_id"},
+    info={"key": "share_id", "row_key": [*LISTING_KEY, "share_id", "valid_from"]},
 )
 
 _BACKUP = "shared[].backup."
@@ -205,7 +209,7 @@ backup_history = Table(
     *_version_bookkeeping(),
     *_version_constraints("backup_id"),
     comment="One row per listing, backup and version: what a listing said of a backup, and from when until when.",
-    info={"key": "backup_id"},
+    info={"key": "backup_id", "row_key": [*LISTING_KEY, "backup_id", "valid_from"]},
 )
 
 observations = Table(
@@ -268,6 +272,7 @@ observations = Table(
     CheckConstraint("status IN ('exact', 'covered', 'incomplete', 'failed')"),
     CheckConstraint("is_proven = (status IN ('exact', 'covered'))"),
     comment="The ledger: one row per observation, proven or not. What is not here was not observed.",
+    info={"row_key": ["observation_id"]},
 )
 
 rejected_records = Table(
@@ -284,6 +289,7 @@ rejected_records = Table(
     _text("raw_json", "The record as received, key material blanked.", required=True),
     _known_observation("observation_id").ddl_if(dialect="postgresql"),
     comment="Quarantine: one row per record that could not be read, kept as received with the reason.",
+    info={"row_key": ["observation_id", "page_number", "position"]},
 )
 
 schema_version = Table(

@@ -129,6 +129,11 @@ class Warehouse:
         query = select(func.count()).select_from(table)
         return self._transact(lambda connection: connection.execute(query).scalar_one())
 
+    def facts(self, table: Table) -> pa.Table:
+        """All rows of a table, in no order, with the types of arrow_schema."""
+        names = ", ".join(column.name for column in table.columns)
+        return self.query(f"SELECT {names} FROM {table.name}").cast(arrow_schema(list(table.columns)))  # noqa: S608 - own names
+
     def query(self, sql: str, **parameters: Any) -> pa.Table:
         """The answer to a question, as Arrow. `parameters` are bound to $name."""
         answer = self._transact(lambda connection: ways_of(connection).ask(connection, sql, parameters))

@@ -20,6 +20,7 @@ FLOORS = [
     {"extract", "warehouse", "connect"},
     {"load", "duckdb_file", "postgres", "output", "ask"},
     {"publish"},
+    {"rebuild"},
     {"defs", "doctor"},
     {"definitions"},
     {"simulator"},
