@@ -184,9 +184,7 @@ def test_every_table_and_every_column_is_explained_in_the_database(diary):
     comments = {(table, column): comment for table, column, comment in found if table in metadata.tables}
     assert len(comments) == sum(len(table.columns) for table in metadata.tables.values())
     assert [place for place, comment in comments.items() if not comment or not comment.endswith(".")] == []
-    assert dict(rows(diary, of_tables)) == {
-        name: table.comment for name, table in metadata.tables.items()
-    }
+    assert dict(rows(diary, of_tables)) == {name: table.comment for name, table in metadata.tables.items()}
 
 
 FULL_BACKUP = {
@@ -311,9 +309,10 @@ def test_changes_are_told_by_one_side_only_and_by_the_receiver_where_the_giver_n
     ]
 
 
-CHANGES = (
-    "SELECT substr(CAST(change_date AS text), 6), change_type, share_id, direction FROM backup_share_changes ORDER BY 1, 2"
-)
+CHANGES = """
+    SELECT substr(CAST(change_date AS text), 6), change_type, share_id, direction
+    FROM backup_share_changes ORDER BY 1, 2
+"""
 
 
 def test_what_the_listing_proven_last_says_is_gone_is_gone_now(warehouse):
