@@ -1,8 +1,8 @@
 -- Which promises of the history are broken?
 -- Grain: one row per broken promise and version or observation; no row at all when every promise holds.
--- I1 a version begins before it ends; I2 at most one version of a key is open; I3 versions of a key do not overlap; I4 what
--- is gone was proved absent; I5 neighbouring versions differ; I6 both ends of a version are proven observations of its
--- listing; I21 the ledger counts what the histories hold.
+-- I1 a version begins before it ends; I2 at most one version of a key is open; I3 versions of a key do not overlap; I4
+-- what is gone was proved absent; I5 neighbouring versions differ; I6 both ends of a version are proven observations of
+-- its listing; I21 the ledger counts what the histories hold.
 -- A version is compared with the next one of its key only: if any two overlap, two neighbours do.
 with versions as (
     select

@@ -4,8 +4,8 @@
 -- told once stays told when another project is observed. If that listing is not proven any more and those proven since
 -- say that the share is gone, its withdrawal is told by them.
 -- is_baseline: seen in the very first proven observation of the listing, so it may be older than the day says.
--- It happened after not_before (null: nobody knows) and not after not_after: the bounds of the version that began or ended
--- (backup_share_versions tells how they are found), as proved by the listing that tells of the event.
+-- It happened after not_before (null: nobody knows) and not after not_after: the bounds of the version that began or
+-- ended (backup_share_versions tells how they are found), as proved by the listing that tells of the event.
 with unreadable as (
     select
         r.observation_id,
