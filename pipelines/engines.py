@@ -156,7 +156,8 @@ class PostgresWays:
 
     def append(self, connection: Connection, table: Table, rows: pa.Table) -> None:
         sink = pa.BufferOutputStream()
-        pc_csv.write_csv(rows, sink, pc_csv.WriteOptions(include_header=False))
+        # Of an empty chunk Arrow would write whatever stands in its buffer.
+        pc_csv.write_csv(rows.combine_chunks(), sink, pc_csv.WriteOptions(include_header=False))
         names = pg_sql.SQL(", ").join(map(pg_sql.Identifier, rows.column_names))
         statement = pg_sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(pg_sql.Identifier(table.name), names)
         with _driver(connection).cursor() as cursor, cursor.copy(statement) as copy:

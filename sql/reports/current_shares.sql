@@ -12,4 +12,4 @@ select
 from backup_shares as s
 left join backups as b
     on s.region = b.region and s.backup_id = b.backup_id
-order by s.share_created_at desc, s.share_id
+order by s.share_created_at desc nulls last, s.share_id

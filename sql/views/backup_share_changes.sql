@@ -4,7 +4,156 @@
 -- told once stays told when another project is observed. If that listing is not proven any more and those proven since
 -- say that the share is gone, its withdrawal is told by them.
 -- is_baseline: seen in the very first proven observation of the listing, so it may be older than the day says.
-with last_proof as (
+-- It happened after not_before (null: nobody knows) and not after not_after: the bounds of the version that began or
+-- ended (backup_share_versions tells how they are found), as proved by the listing that tells of the event.
+with unreadable as (
+    select
+        r.observation_id,
+        count(distinct h.share_id) as open_count
+    from rejected_records as r
+    inner join backup_share_history as h
+        on
+            r.region = h.region
+            and r.project_id = h.project_id
+            and r.direction = h.direction
+            and r.share_id = h.share_id
+            and r.observed_at >= h.valid_from
+            and r.observed_at < h.valid_to
+    group by r.observation_id
+),
+
+looks as (
+    select
+        o.region,
+        o.project_id,
+        o.direction,
+        o.observation_id,
+        o.observed_at,
+        o.finished_at,
+        o.is_proven and o.may_close as proves_absence,
+        -- It told of as many shares as were open after it, those aside whose record could not be read: so of each.
+        o.is_proven
+        and o.share_count + coalesce(u.open_count, 0) = sum(o.shares_granted - o.shares_withdrawn) over (
+            partition by o.region, o.project_id, o.direction
+            order by o.observed_at
+        ) as shows_all
+    from observations as o
+    left join unreadable as u
+        on o.observation_id = u.observation_id
+),
+
+bounds as (
+    select
+        region,
+        project_id,
+        direction,
+        observation_id,
+        finished_at,
+        max(case when proves_absence then observed_at end) over earlier as absent_at,
+        max(case when shows_all then observed_at end) over earlier as shown_at
+    from looks
+    window earlier as (
+        partition by region, project_id, direction
+        order by observed_at
+        rows between unbounded preceding and 1 preceding
+    )
+),
+
+last_shows as (
+    select region, project_id, direction, max(observed_at) as shown_at
+    from looks
+    where shows_all
+    group by region, project_id, direction
+),
+
+quarantined as (
+    select distinct region, project_id, direction, share_id, observation_id
+    from rejected_records
+    where share_id is not null
+),
+
+-- The few of which some record could not be read: what each observation says of them is looked up one by one.
+doubted as (
+    select
+        h.region,
+        h.project_id,
+        h.direction,
+        h.share_id,
+        h.valid_from,
+        max(case when l.proves_absence and l.observed_at < h.valid_from then l.observed_at end) as absent_at,
+        max(case when l.shows_all and l.observed_at < h.valid_from then l.observed_at end) as shown_before,
+        max(case when l.shows_all then l.observed_at end) as shown_at
+    from (select distinct region, project_id, direction, share_id from quarantined) as k
+    inner join backup_share_history as h
+        on
+            k.region = h.region
+            and k.project_id = h.project_id
+            and k.direction = h.direction
+            and k.share_id = h.share_id
+    left join looks as l
+        on
+            h.region = l.region
+            and h.project_id = l.project_id
+            and h.direction = l.direction
+            and h.valid_to > l.observed_at
+    left join quarantined as q
+        on l.observation_id = q.observation_id and h.share_id = q.share_id
+    where q.observation_id is null
+    group by h.region, h.project_id, h.direction, h.share_id, h.valid_from
+),
+
+stories as (
+    select
+        *,
+        lag(valid_from) over story as previous_valid_from,
+        lag(valid_to) over story as previous_valid_to
+    from backup_share_history
+    window story as (partition by region, project_id, direction, share_id order by valid_from)
+),
+
+told as (
+    select
+        h.*,
+        o.finished_at as appeared_before,
+        c.finished_at as disappeared_before,
+        coalesce(h.previous_valid_to = h.valid_from, false) as is_change,
+        case when d.share_id is null then o.absent_at else d.absent_at end as absent_at,
+        case when d.share_id is null then o.shown_at else d.shown_before end as shown_before,
+        case when d.share_id is not null then d.shown_at when h.closed_by is null then l.shown_at else c.shown_at end
+            as shown_at
+    from stories as h
+    inner join bounds as o
+        on h.opened_by = o.observation_id
+    left join bounds as c
+        on h.closed_by = c.observation_id
+    left join last_shows as l
+        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
+    left join doubted as d
+        on
+            h.region = d.region
+            and h.project_id = d.project_id
+            and h.direction = d.direction
+            and h.share_id = d.share_id
+            and h.valid_from = d.valid_from
+),
+
+bounded as (
+    select
+        *,
+        case
+            when is_change
+                then greatest(
+                    previous_valid_from,
+                    coalesce(absent_at, previous_valid_from),
+                    coalesce(shown_before, previous_valid_from)
+                )
+            else absent_at
+        end as appeared_after,
+        greatest(valid_from, coalesce(shown_at, valid_from)) as last_seen_at
+    from told
+),
+
+last_proof as (
     select
         region,
         project_id,
@@ -54,7 +203,7 @@ ended_elsewhere as (
     from overtaken as o
     inner join witnesses as w
         on o.region = w.region and o.share_id = w.share_id and o.last_proven_day = w.last_proven_day
-    inner join backup_share_history as h
+    inner join bounded as h
         on
             w.region = h.region
             and w.share_id = h.share_id
@@ -74,10 +223,9 @@ baselines as (
 versions as (
     select
         h.*,
-        lag(h.valid_to) over story as previous_valid_to,
         lead(h.valid_from) over story as next_valid_from,
         h.valid_from = b.first_observed_at as is_baseline
-    from backup_share_history as h
+    from bounded as h
     inner join witnesses as w
         on
             h.region = w.region
@@ -93,8 +241,10 @@ versions as (
 events as (
     select
         valid_from as seen_at,
-        case when previous_valid_to = valid_from then 'changed' else 'granted' end as change_type,
+        case when is_change then 'changed' else 'granted' end as change_type,
         opened_by as observation_id,
+        appeared_after as not_before,
+        appeared_before as not_after,
         versions.*
     from versions
     union all
@@ -102,6 +252,8 @@ events as (
         valid_to as seen_at,
         'withdrawn' as change_type,
         closed_by as observation_id,
+        last_seen_at as not_before,
+        disappeared_before as not_after,
         versions.*
     from versions
     where closed_by is not null and (next_valid_from is null or next_valid_from > valid_to)
@@ -110,8 +262,9 @@ events as (
         valid_to as seen_at,
         'withdrawn' as change_type,
         closed_by as observation_id,
+        last_seen_at as not_before,
+        disappeared_before as not_after,
         ended_elsewhere.*,
-        null as previous_valid_to,
         null as next_valid_from,
         false as is_baseline
     from ended_elsewhere
@@ -131,5 +284,7 @@ select
     region,
     project_id,
     direction,
-    observation_id
+    observation_id,
+    not_before,
+    not_after
 from events

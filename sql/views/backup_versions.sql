@@ -1,0 +1,193 @@
+-- What did a listing say of each backup, from when until when, and how sure are both ends?
+-- Grain: one row per listing, backup and version. valid_to: null while current.
+-- A version appeared after appeared_after and not after appeared_before, and disappeared after last_seen_at and not
+-- after disappeared_before (null while current). A walk sees a backup at some instant of its window: so lower bounds
+-- are starts of walks (observed_at), upper bounds are their ends (finished_at). To appear is to be shared with
+-- somebody, or to change.
+--   appeared_after   the last walk that proves absence (may_close) before the version came, or that told other content
+--                    of the backup. Null: no walk proves that it was not there, so it may be of any age.
+--   last_seen_at     the last walk that surely showed it: the one that opened it, or a later one that told of every
+--                    share that was open after it, and so of their backups. One that kept some open although no page
+--                    showed them (withdrawal held or not confirmed) does not say here which, and is no sight of any.
+-- A walk that is not proven proves nothing; one that met an unreadable record says nothing of its backup, or of any
+-- backup if it cannot be read which. The ledger does not count shares that came without the details of their backup:
+-- of a service that leaves them out, last_seen_at and appeared_after only say when a share of the backup was told.
+with unreadable as (
+    select
+        r.observation_id,
+        count(distinct h.share_id) as open_count,
+        bool_or(r.backup_id is null) as could_be_any_backup
+    from rejected_records as r
+    left join backup_share_history as h
+        on
+            r.region = h.region
+            and r.project_id = h.project_id
+            and r.direction = h.direction
+            and r.share_id = h.share_id
+            and r.observed_at >= h.valid_from
+            and r.observed_at < h.valid_to
+    group by r.observation_id
+),
+
+looks as (
+    select
+        o.region,
+        o.project_id,
+        o.direction,
+        o.observation_id,
+        o.observed_at,
+        o.finished_at,
+        o.is_proven and o.may_close and not coalesce(u.could_be_any_backup, false) as proves_absence,
+        -- It told of as many shares as were open after it, those aside whose record could not be read: so of each.
+        o.is_proven
+        and not coalesce(u.could_be_any_backup, false)
+        and o.share_count + coalesce(u.open_count, 0) = sum(o.shares_granted - o.shares_withdrawn) over (
+            partition by o.region, o.project_id, o.direction
+            order by o.observed_at
+        ) as shows_all
+    from observations as o
+    left join unreadable as u
+        on o.observation_id = u.observation_id
+),
+
+bounds as (
+    select
+        region,
+        project_id,
+        direction,
+        observation_id,
+        finished_at,
+        max(case when proves_absence then observed_at end) over earlier as absent_at,
+        max(case when shows_all then observed_at end) over earlier as shown_at
+    from looks
+    window earlier as (
+        partition by region, project_id, direction
+        order by observed_at
+        rows between unbounded preceding and 1 preceding
+    )
+),
+
+last_shows as (
+    select region, project_id, direction, max(observed_at) as shown_at
+    from looks
+    where shows_all
+    group by region, project_id, direction
+),
+
+quarantined as (
+    select distinct region, project_id, direction, backup_id, observation_id
+    from rejected_records
+    where backup_id is not null
+),
+
+-- The few of which some record could not be read: what each observation says of them is looked up one by one.
+doubted as (
+    select
+        h.region,
+        h.project_id,
+        h.direction,
+        h.backup_id,
+        h.valid_from,
+        max(case when l.proves_absence and l.observed_at < h.valid_from then l.observed_at end) as absent_at,
+        max(case when l.shows_all and l.observed_at < h.valid_from then l.observed_at end) as shown_before,
+        max(case when l.shows_all then l.observed_at end) as shown_at
+    from (select distinct region, project_id, direction, backup_id from quarantined) as k
+    inner join backup_history as h
+        on
+            k.region = h.region
+            and k.project_id = h.project_id
+            and k.direction = h.direction
+            and k.backup_id = h.backup_id
+    left join looks as l
+        on
+            h.region = l.region
+            and h.project_id = l.project_id
+            and h.direction = l.direction
+            and h.valid_to > l.observed_at
+    left join quarantined as q
+        on l.observation_id = q.observation_id and h.backup_id = q.backup_id
+    where q.observation_id is null
+    group by h.region, h.project_id, h.direction, h.backup_id, h.valid_from
+),
+
+stories as (
+    select
+        *,
+        lag(valid_from) over story as previous_valid_from,
+        lag(valid_to) over story as previous_valid_to
+    from backup_history
+    window story as (partition by region, project_id, direction, backup_id order by valid_from)
+),
+
+versions as (
+    select
+        h.*,
+        o.finished_at as appeared_before,
+        c.finished_at as disappeared_before,
+        coalesce(h.previous_valid_to = h.valid_from, false) as is_change,
+        case when d.backup_id is null then o.absent_at else d.absent_at end as absent_at,
+        case when d.backup_id is null then o.shown_at else d.shown_before end as shown_before,
+        case when d.backup_id is not null then d.shown_at when h.closed_by is null then l.shown_at else c.shown_at end
+            as shown_at
+    from stories as h
+    inner join bounds as o
+        on h.opened_by = o.observation_id
+    left join bounds as c
+        on h.closed_by = c.observation_id
+    left join last_shows as l
+        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
+    left join doubted as d
+        on
+            h.region = d.region
+            and h.project_id = d.project_id
+            and h.direction = d.direction
+            and h.backup_id = d.backup_id
+            and h.valid_from = d.valid_from
+)
+
+select
+    backup_id,
+    volume_id,
+    volume_snapshot_id,
+    backup_name,
+    backup_status,
+    availability_zone,
+    container,
+    description,
+    description_text,
+    fail_reason,
+    size_gb,
+    object_count,
+    chain_size_mb,
+    space_saving_percent,
+    dedup_compression_code,
+    backup_type_code,
+    image_type_code,
+    storage_type_code,
+    is_incremental,
+    is_incremental_requested,
+    has_dependent_backups,
+    is_bootable,
+    backup_created_at,
+    backup_updated_at,
+    data_timestamp,
+    region,
+    project_id,
+    direction,
+    valid_from,
+    case when closed_by is not null then valid_to end as valid_to,
+    opened_by,
+    closed_by,
+    case
+        when is_change
+            then greatest(
+                previous_valid_from,
+                coalesce(absent_at, previous_valid_from),
+                coalesce(shown_before, previous_valid_from)
+            )
+        else absent_at
+    end as appeared_after,
+    appeared_before,
+    greatest(valid_from, coalesce(shown_at, valid_from)) as last_seen_at,
+    disappeared_before
+from versions
