@@ -160,6 +160,8 @@ def _publish(aside: Path, published: Path) -> None:
         keep.unlink(missing_ok=True)
         os.link(published, keep)
         keep.replace(published.with_name(f"{published.stem}.previous{published.suffix}"))
+        # Two names of one file stay as they are: a sync was killed after it had kept this one.
+        keep.unlink(missing_ok=True)
     aside.replace(published)
     fsync_folder(published.parent)
 
