@@ -184,12 +184,14 @@ def stage(file: LandedFile, staging: Path, ledger: Ledger) -> Normalized:
     try:
         staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         aside = Path(tempfile.mkdtemp(dir=staging, prefix=f".{os.getpid()}-"))
-        _write_frames(normalized, aside)
-        final = staging / file.observation_id
-        shutil.rmtree(final, ignore_errors=True)
-        with suppress(OSError):  # then another sync has just staged the same
-            aside.rename(final)
-        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            _write_frames(normalized, aside)
+            final = staging / file.observation_id
+            shutil.rmtree(final, ignore_errors=True)
+            with suppress(OSError):  # then another sync has just staged the same
+                aside.rename(final)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise LandingError(f"cannot write to {staging} (DATA_DIR): {system_words(error)}") from None
     return normalized

@@ -25,6 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import RootTransaction
@@ -35,8 +36,9 @@ from pipelines.landing import landed_files, sweep
 from pipelines.load import load_pending, pending_files, stage
 from pipelines.observation import Observation
 from pipelines.publish import reading, writing
-from pipelines.warehouse import Ledger
-from tests.oracle import dump, land
+from pipelines.schema import FACTS
+from pipelines.warehouse import Ledger, Warehouse
+from tests.oracle import land
 from tests.postgres import Postgres
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -107,7 +109,7 @@ class House:
 
     def published(self) -> dict[str, list[tuple[Any, ...]]] | None:
         with reading(self.address) as warehouse:
-            return dump(warehouse) if warehouse else None
+            return facts(warehouse) if warehouse else None
 
     def leftovers(self) -> list[str]:
         """Hidden files, and staged frames: nothing of a finished sync."""
@@ -123,6 +125,15 @@ class House:
                 name = path.relative_to(self.folder).as_posix()
                 found[name] = hashlib.blake2b(path.read_bytes()).digest() if path.is_file() else b""
         return found
+
+
+def facts(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row that was recorded, in an order that only depends on the rows; the same whatever the engine."""
+    found = {}
+    for table in FACTS:
+        columns = [column.to_pylist() for column in warehouse.facts(table).columns]
+        found[table.name] = sorted(zip(*columns, strict=True), key=repr)
+    return found
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -209,7 +220,7 @@ _FOLLOWED = [
     (pa, "OSFile"),
 ]
 """Functions of which also the end is a point: an audit event comes before."""
-_UNAUDITED = {"fsync", "OSFile"}
+_UNAUDITED = {"fsync", "OSFile", "DRIVER copy", "DRIVER execute"}
 
 
 def _install() -> None:
@@ -229,6 +240,10 @@ def _install() -> None:
         _point("before COMMIT")
         commit(transaction)
         _point("after COMMIT")
+
+    # What goes past SQLAlchemy.
+    for owner, name in ((psycopg.Cursor, "copy"), (psycopg.Connection, "execute")):
+        setattr(owner, name, _followed(getattr(owner, name), f"DRIVER {name}"))
 
     RootTransaction.commit = commit_and_tell  # type: ignore[method-assign]
 
@@ -264,7 +279,7 @@ def _short(statement: str) -> str:
 
 
 def is_statement(point: str) -> bool:
-    return point.split(" ", 1)[1].startswith(("SQL", "COMMIT"))
+    return point.split(" ", 1)[1].startswith(("SQL", "COMMIT", "DRIVER"))
 
 
 class Counter:
@@ -288,6 +303,8 @@ def fail(number: int = errno.ENOSPC) -> Callable[[str], None]:
     """Raise what a database or a disk would: for a file operation OSError with this number."""
 
     def act(point: str) -> None:
+        if "DRIVER" in point:
+            raise psycopg.errors.InternalError("the server is confused")
         if is_statement(point):
             raise OperationalError(point, None, Exception("the server went away"))
         raise OSError(number, os.strerror(number))
