@@ -159,9 +159,11 @@ def _publish(aside: Path, published: Path) -> None:
         keep = published.with_name(f".{published.name}.keeping")
         keep.unlink(missing_ok=True)
         os.link(published, keep)
-        keep.replace(published.with_name(f"{published.stem}.previous{published.suffix}"))
-        # Two names of one file stay as they are: a sync was killed after it had kept this one.
-        keep.unlink(missing_ok=True)
+        try:
+            keep.replace(published.with_name(f"{published.stem}.previous{published.suffix}"))
+        finally:
+            # Two names of one file stay as they are: then a sync was killed after it had kept this one.
+            keep.unlink(missing_ok=True)
     aside.replace(published)
     fsync_folder(published.parent)
 
