@@ -147,9 +147,13 @@ def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unl
     """
     for leftover in abandoned(staging.glob(".*-*")):
         shutil.rmtree(leftover, ignore_errors=True)
+    ledger = warehouse.ledger()
+    for staged in staging.glob("[!.]*"):
+        if staged.name in ledger.observation_ids:  # a sync was killed right after it had recorded it
+            shutil.rmtree(staged, ignore_errors=True)
     unloaded: list[Unloaded] = []
     stuck: set[Listing] = set()
-    for file in pending_files(landing, warehouse.ledger()):
+    for file in pending_files(landing, ledger):
         if file.listing in stuck:
             unloaded.append(Unloaded(file, "waits for an earlier observation of its listing"))
             continue

@@ -6,25 +6,31 @@ Not here: how processes are forked, killed and starved (crash.py), a server that
 
 import os
 import random
+import re
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.errors import WarehouseError
 from pipelines.landing import landed_files
 from pipelines.load import load_pending
 from pipelines.observation import Direction
-from pipelines.publish import reading
+from pipelines.publish import reading, writing
+from pipelines.schema import backup_share_history
 from pipelines.simulator.server import serve
 from pipelines.simulator.service import Service
 from pipelines.simulator.world import World
 from tests.crash import (
     FORKS,
+    NOBODY,
     Ground,
     House,
     Landed,
@@ -38,8 +44,10 @@ from tests.crash import (
     forked,
     full_disks,
     harm_one_after_another,
+    hold_open,
     points_of,
     race,
+    sync_as_nobody,
     sync_that_dies,
     watch,
 )
@@ -126,13 +134,13 @@ def tale(seed: int) -> tuple[Story, list[Landed]]:
 
 
 def assert_the_oracle_agrees(story: Story, state: dict[str, list[tuple[Any, ...]]]) -> None:
-    """Of the shares, every version: the rest is compared by test_warehouse.py in the same stories."""
+    """On the shares, every version of them; the rest is compared by test_warehouse.py in the same stories."""
     for step in story.steps:
         story.tell(step)
-    told = sorted((row[2], row[3], *row[-4:]) for row in state["backup_share_history"])
-    expected = [(way, key, *rest) for way, key, _, *rest in story.history(story.shares)]
-    assert [tuple(map(str, row)) for row in told] != [] or expected == []
-    assert Counter(row[1] for row in told) == Counter(row[1] for row in expected)
+    names = ("direction", "share_id", "valid_from", "valid_to", "opened_by", "closed_by")
+    places = [list(backup_share_history.columns.keys()).index(name) for name in names]
+    told = sorted(tuple(row[place] or "" for place in places) for row in state["backup_share_history"])
+    assert told == sorted((way, key, *rest) for way, key, _, *rest in story.history(story.shares))
     assert len(state["observations"]) == len(story.ledger)
     assert len(state["rejected_records"]) == len(story.rejects)
 
@@ -157,7 +165,10 @@ NEWS: list[Landed] = [
     ),
     (make_observation(day(2), IN), (make_page(make_share(S3, B3)),)),
 ]
-BEGINNINGS = {"from the second day on": BEFORE, "from nothing": []}
+BEGINNINGS = [
+    pytest.param(BEFORE, id="from the second day on"),
+    pytest.param([], id="from nothing", marks=pytest.mark.soak),
+]
 
 
 @pytest.fixture
@@ -171,7 +182,7 @@ def promise(tmp_path, before) -> Promise:
 
 @pytest.fixture(params=BEGINNINGS)
 def before(request) -> list[Landed]:
-    return BEGINNINGS[request.param]
+    return request.param
 
 
 def deaths(ground: Ground, promise: Promise, every: bool) -> int:
@@ -210,6 +221,14 @@ def test_a_failure_at_any_statement_or_file_operation_leaves_a_whole_state_and_n
 
 
 @pytest.mark.parametrize("engine", ["duckdb"], indirect=True)
+@pytest.mark.parametrize("before", [[]], ids=["from nothing"], indirect=True)
+def test_a_failure_while_the_tables_are_made_leaves_a_whole_state_and_needs_no_hands(ground, promise, before):
+    tried, _, violations = call(harm_one_after_another, ground.ground("base"), NEWS, promise, None)
+    assert not violations, "\n".join(violations)
+    assert tried >= 300
+
+
+@pytest.mark.parametrize("engine", ["duckdb"], indirect=True)
 def test_a_disk_that_is_full_after_any_number_of_bytes_changes_nothing_and_is_told(ground, promise, before):
     sizes = [*range(0, 2_000, 200), *range(2_000, 16_000, 1_000), *range(16_000, 4_000_000, 160_000)]
     base = ground.ground("base", *before)
@@ -217,6 +236,75 @@ def test_a_disk_that_is_full_after_any_number_of_bytes_changes_nothing_and_is_to
     print(f"{tried} sizes, {complained} of them were told")
     assert not violations, "\n".join(violations)
     assert 20 <= complained < tried
+
+
+PLACES = {
+    "landing": ("landing/*/*/*", 0o500, "cannot write to .*LANDING_DIR"),
+    "staging": ("staging", 0o500, r"cannot write to .*staging \(DATA_DIR\): permission denied"),
+    "warehouse": ("", 0o500, "cannot write the warehouse .*warehouse.duckdb: permission denied"),
+    "published file": ("warehouse.duckdb", 0o000, "the warehouse refused|cannot write the warehouse"),
+    "published file, read-only": ("warehouse.duckdb", 0o400, ""),
+}
+
+
+@pytest.mark.parametrize("engine", ["duckdb"], indirect=True)
+@pytest.mark.parametrize("before", [BEFORE], ids=["from the second day on"], indirect=True)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_without_the_right_to_write_is_named_and_changes_nothing(ground, promise, before, place):
+    pattern, mode, told = PLACES[place]
+    warm = ground.house("warm")
+    with tempfile.TemporaryDirectory() as open_to_all:  # pytest's folders are closed to other users
+        os.chmod(open_to_all, 0o755)
+        home = Path(open_to_all) / "home"
+        house = House(home, duckdb_address(home))
+        home.mkdir()
+        assert house.sync(*before) == []
+        for path in (home, *home.rglob("*")):
+            if os.getuid() == 0:
+                os.chown(path, NOBODY, NOBODY)
+        struck = list(home.glob(pattern)) if pattern else [home]
+        rights = {path: path.stat().st_mode for path in struck}
+        for path in struck:
+            path.chmod(mode)
+        outcome = call(sync_as_nobody, warm, house, NEWS)
+        for path in struck:
+            path.chmod(rights[path])
+        assert re.search(told, outcome) if told else outcome == "", outcome
+        assert not promise.broken_by(house, NEWS)
+
+
+@pytest.mark.parametrize("engine", ["duckdb"], indirect=True)
+def test_a_file_that_another_program_has_open_for_writing_is_left_alone_and_the_program_is_named(ground, tmp_path):
+    house = ground.house("house", *BEFORE)
+    before, gone = house.published(), FORKS.Event()
+    held = FORKS.Event()
+    with forked(hold_open, tmp_path / "house" / "warehouse.duckdb", held, gone) as other:
+        begin(other)
+        assert held.wait(30)
+        with pytest.raises(WarehouseError, match=f"PID {other.pid}"):
+            house.sync(*NEWS)
+        with pytest.raises(WarehouseError, match=f"PID {other.pid}"), writing(house.address):
+            raise AssertionError("two writers at once")
+        gone.set()
+        other.join(30)
+    assert house.published() == before
+    assert house.sync(*NEWS) == []
+
+
+@pytest.mark.parametrize("engine", ["duckdb"], indirect=True)
+def test_a_damaged_file_is_refused_and_the_last_good_one_is_named(ground, tmp_path):
+    house = ground.house("house", *BEFORE)
+    good = house.published()
+    assert house.sync(*NEWS) == []
+    file = tmp_path / "house" / "warehouse.duckdb"
+    file.write_bytes(b"\0" * 1000 + file.read_bytes()[1000:])
+    for use in (house.published, house.load):
+        with pytest.raises(WarehouseError, match=r"warehouse\.previous\.duckdb is the state before") as told:
+            use()
+        assert "\n" not in str(told.value)
+    file.with_name("warehouse.previous.duckdb").replace(file)
+    assert house.published() == good
+    assert house.load() == []
 
 
 # --- killed at random -------------------------------------------------------------------------------------------------
@@ -257,7 +345,7 @@ def kill_loads(ground: "Builder", folder: Path, seed: int, wanted: int) -> Count
     return outcomes
 
 
-@pytest.mark.parametrize(("engine", "kills"), [("duckdb", 40), ("postgresql", 40)], indirect=["engine"])
+@pytest.mark.parametrize(("engine", "kills"), [("duckdb", 80), ("postgresql", 50)], indirect=["engine"])
 def test_a_load_killed_at_any_moment_leaves_a_whole_state_and_needs_no_hands(ground, engine, kills, tmp_path):
     outcomes = kill_loads(ground, tmp_path, 20260301, kills)
     assert outcomes["before"] > 0
@@ -342,14 +430,17 @@ class Operation:
             if way == "killed":
                 process.kill()
             else:  # by the system, by Dagster, by Ctrl-C
-                os.kill(process.pid, self.rng.choice((signal.SIGTERM, signal.SIGINT)))
+                with suppress(ProcessLookupError):  # it had just ended
+                    os.kill(process.pid, self.rng.choice((signal.SIGTERM, signal.SIGINT)))
             process.join(30)
             stopped = time.monotonic() - begun
             what = f"a sync {way} after {after:.3f} s"
             assert process.exitcode is not None, self._where(what)
             assert stopped < 10, self._where(what)
             assert way == "killed" or ends_whole(process, 10 - stopped), self._where(what)
-            if process.exitcode != 0:
+            # The command itself may have answered an interrupt; 0 is that it had ended by then.
+            code = process.exitcode or process.line.recv()
+            if code != 0:
                 self.outcomes[way] += 1
                 if way == "cancelled":
                     self.slowest_stop = max(self.slowest_stop, stopped)
@@ -379,7 +470,7 @@ class Operation:
 
 
 @pytest.mark.parametrize(
-    ("engine", "kills", "cancels"), [("duckdb", 60, 20), ("postgresql", 10, 5)], indirect=["engine"]
+    ("engine", "kills", "cancels"), [("duckdb", 20, 20), ("postgresql", 5, 0)], indirect=["engine"]
 )
 def test_syncs_killed_and_cancelled_at_any_moment_leave_whole_states_and_need_no_hands(ground, kills, cancels):
     Operation(ground.house("house"), 20260302).run(kills, cancels)
@@ -462,7 +553,7 @@ def two_at_once(ground: "Builder", folder: Path, seed: int, rounds: int) -> None
     print(f"seed {seed}: {rounds} rounds of two, a reader saw {len(seen)} whole states, 0 violations")
 
 
-@pytest.mark.parametrize(("engine", "rounds"), [("duckdb", 100), ("postgresql", 100)], indirect=["engine"])
+@pytest.mark.parametrize(("engine", "rounds"), [("duckdb", 100), ("postgresql", 30)], indirect=["engine"])
 def test_two_processes_at_once_give_a_serial_result_and_a_reader_sees_whole_states_only(ground, tmp_path, rounds):
     two_at_once(ground, tmp_path, 20260303, rounds)
 
