@@ -537,7 +537,7 @@ def race(house: House, start: Any, end: Any, rounds: int) -> list[str]:
 def watch(house: House, question: str, over: Any) -> list[Any]:
     """The answers to a question until it is over, each once, in the order in which they were seen."""
     seen: list[Any] = []
-    while not over.wait(0.03):
+    while not over.wait(0.1):
         with reading(house.address) as warehouse:
             found = warehouse.query(question).to_pylist() if warehouse else None
         if found not in seen[-1:]:

@@ -221,14 +221,6 @@ def test_a_failure_at_any_statement_or_file_operation_leaves_a_whole_state_and_n
 
 
 @pytest.mark.parametrize("engine", ["duckdb"], indirect=True)
-@pytest.mark.parametrize("before", [[]], ids=["from nothing"], indirect=True)
-def test_a_failure_while_the_tables_are_made_leaves_a_whole_state_and_needs_no_hands(ground, promise, before):
-    tried, _, violations = call(harm_one_after_another, ground.ground("base"), NEWS, promise, None)
-    assert not violations, "\n".join(violations)
-    assert tried >= 300
-
-
-@pytest.mark.parametrize("engine", ["duckdb"], indirect=True)
 def test_a_disk_that_is_full_after_any_number_of_bytes_changes_nothing_and_is_told(ground, promise, before):
     sizes = [*range(0, 2_000, 200), *range(2_000, 16_000, 1_000), *range(16_000, 4_000_000, 160_000)]
     base = ground.ground("base", *before)
