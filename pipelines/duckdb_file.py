@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
 
 from pipelines.errors import ConfigurationError, WarehouseBusyError, WarehouseError, printable, system_words
 from pipelines.landing import fsync_folder
-from pipelines.warehouse import Warehouse
+from pipelines.warehouse import Warehouse, warehouse_errors
 
 
 @contextmanager
@@ -33,10 +34,11 @@ def writing(url: URL, *, wait: float, sleep: Callable[[float], None], afresh: bo
         published.parent.mkdir(parents=True, exist_ok=True)
         with _only_writer(published, wait, sleep):
             aside = published.with_name(f".{published.name}.writing")
-            warehouse = Warehouse(_engine(URL.create("duckdb", database=str(aside)), config=_PRIVATE_COPY))
+            warehouse = Warehouse(_engine(aside, published, config=_PRIVATE_COPY))
             _discard(aside)
             try:
                 _refuse_foreign_log(published)
+                _refuse_foreign_writer(published)
                 if published.exists() and not afresh:
                     shutil.copyfile(published, aside)
                 warehouse.migrate()
@@ -58,8 +60,7 @@ def reading(url: URL) -> Iterator[Warehouse | None]:
         yield None
         return
     config = {"enable_external_access": "false", "autoinstall_known_extensions": "false"}
-    file = URL.create("duckdb", database=str(published))
-    warehouse = Warehouse(_engine(file, read_only=True, config=config))
+    warehouse = Warehouse(_engine(published, published, read_only=True, config=config))
     try:
         yield warehouse
     finally:
@@ -97,14 +98,30 @@ _PRIVATE_COPY = {"checkpoint_threshold": "4GB", "threads": "1"}
 """Nothing of a private copy has to survive a kill: one checkpoint at its end does for many along the way."""
 
 
-def _engine(url: URL, **connect_args: Any) -> Engine:
+def _engine(file: Path, published: Path, **connect_args: Any) -> Engine:
+    url = URL.create("duckdb", database=str(file))
     engine = create_engine(url, connect_args=connect_args, hide_parameters=True)
+
+    @event.listens_for(engine, "do_connect")
+    def _name_the_last_good_one(dialect: Any, _: Any, arguments: Any, options: Any) -> Any:
+        try:
+            return dialect.connect(*arguments, **options)
+        except duckdb.Error as error:
+            previous, told = previous_file(published), str(error).split("\n", 1)[0]
+            if _HELD in told or not previous.exists():
+                raise
+            advice = f"if the file is damaged: {previous.name} is the state before, put it in its place"
+            raise duckdb.IOException(f"{told.rstrip('!. ')}; {advice}") from None
 
     @event.listens_for(engine, "connect")
     def _speak_utc(connection: Any, _: Any) -> None:
         connection.execute("SET TimeZone = 'UTC'")
 
     return engine
+
+
+_HELD = "Conflicting lock"
+"""DuckDB's words where another process has a file open; its number follows."""
 
 
 @contextmanager
@@ -149,6 +166,23 @@ def _refuse_foreign_log(published: Path) -> None:
     _log_of(published).unlink(missing_ok=True)
 
 
+def _refuse_foreign_writer(published: Path) -> None:
+    """A program that has the file open for writing would go on in a file that is replaced: its work would be lost."""
+    if not published.exists():
+        return
+    with published.open("rb") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with warehouse_errors():
+                duckdb.connect(str(published), read_only=True).close()  # its message names the process
+
+
+def previous_file(published: Path) -> Path:
+    """Where the state before the published one is kept."""
+    return published.with_name(f"{published.stem}.previous{published.suffix}")
+
+
 def _publish(aside: Path, published: Path) -> None:
     if _log_of(aside).exists():
         # DuckDB folds its log into the file when the last connection closes; what is in the log would be lost.
@@ -159,7 +193,11 @@ def _publish(aside: Path, published: Path) -> None:
         keep = published.with_name(f".{published.name}.keeping")
         keep.unlink(missing_ok=True)
         os.link(published, keep)
-        keep.replace(published.with_name(f"{published.stem}.previous{published.suffix}"))
+        try:
+            keep.replace(previous_file(published))
+        finally:
+            # Two names of one file stay as they are: then a sync was killed after it had kept this one.
+            keep.unlink(missing_ok=True)
     aside.replace(published)
     fsync_folder(published.parent)
 

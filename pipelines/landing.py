@@ -145,7 +145,9 @@ class LandingWriter:
             self._parquet.close()
         with contextlib.suppress(OSError):
             self._file.close()
-        self._aside.unlink(missing_ok=True)
+        # What cannot be removed now is swept by a later sync; it must not hide what went wrong before.
+        with contextlib.suppress(OSError):
+            self._aside.unlink(missing_ok=True)
 
 
 def sweep(root: Path) -> None:

@@ -147,9 +147,13 @@ def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unl
     """
     for leftover in abandoned(staging.glob(".*-*")):
         shutil.rmtree(leftover, ignore_errors=True)
+    ledger = warehouse.ledger()
+    for staged in staging.glob("[!.]*"):
+        if staged.name in ledger.observation_ids:  # a sync was killed right after it had recorded it
+            shutil.rmtree(staged, ignore_errors=True)
     unloaded: list[Unloaded] = []
     stuck: set[Listing] = set()
-    for file in pending_files(landing, warehouse.ledger()):
+    for file in pending_files(landing, ledger):
         if file.listing in stuck:
             unloaded.append(Unloaded(file, "waits for an earlier observation of its listing"))
             continue
@@ -184,12 +188,14 @@ def stage(file: LandedFile, staging: Path, ledger: Ledger) -> Normalized:
     try:
         staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         aside = Path(tempfile.mkdtemp(dir=staging, prefix=f".{os.getpid()}-"))
-        _write_frames(normalized, aside)
-        final = staging / file.observation_id
-        shutil.rmtree(final, ignore_errors=True)
-        with suppress(OSError):  # then another sync has just staged the same
-            aside.rename(final)
-        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            _write_frames(normalized, aside)
+            final = staging / file.observation_id
+            shutil.rmtree(final, ignore_errors=True)
+            with suppress(OSError):  # then another sync has just staged the same
+                aside.rename(final)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise LandingError(f"cannot write to {staging} (DATA_DIR): {system_words(error)}") from None
     return normalized

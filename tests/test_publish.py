@@ -5,8 +5,6 @@ Not here: what is written (test_warehouse.py).
 """
 
 import os
-import random
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -15,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import ConfigurationError, WarehouseBusyError, WarehouseError
-from pipelines.load import load_pending
 from pipelines.publish import reading, warehouse_file, writing
-from tests.oracle import B1, B2, S1, S2, day, dump, land, make_id, make_observation, make_page, make_share, record, rows
+from tests.oracle import B1, B2, S1, S2, day, make_observation, make_page, make_share, record, rows
 
 FIRST = make_observation(day(1)), make_page(make_share(S1, B1))
 SECOND = make_observation(day(2)), make_page(make_share(S1, B1), make_share(S2, B2))
@@ -220,72 +217,6 @@ def test_a_second_writer_gives_up_and_names_the_process_that_holds_it(address):
         first.wait()
         write(address, *FIRST)  # the lock died with its holder
     assert shares(address) == [S1]
-
-
-# --- killed writers ---------------------------------------------------------------------------------------------------
-
-SYNC = """
-import sys
-from pathlib import Path
-from pipelines.load import load_pending
-from pipelines.publish import writing
-address, landing, staging = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-print("ready", flush=True)
-with writing(address) as warehouse:
-    assert load_pending(warehouse, landing, staging) == []
-print("published", flush=True)
-"""
-
-
-def dump_of(address: str):
-    with reading(address) as warehouse:
-        return dump(warehouse)
-
-
-def make_many(count: int, **changes) -> list:
-    return [make_share(make_id("5", n), make_id("b", n // 2), **changes) for n in range(count)]
-
-
-def sync(address: str, landing: Path, staging: Path) -> None:
-    with writing(address) as warehouse:
-        assert load_pending(warehouse, landing, staging) == []
-
-
-@pytest.mark.slow
-def test_a_writer_killed_at_any_moment_leaves_the_state_before_or_after_and_needs_no_hands(tmp_path):
-    landing, staging = tmp_path / "landing", tmp_path / "staging"
-    address = f"duckdb:///{tmp_path / 'before' / 'warehouse.duckdb'}"
-    land(landing, make_observation(day(1)), make_page(*make_many(1000)))
-    sync(address, landing, staging)
-    before = dump_of(address)
-    for number in (2, 3, 4):
-        changed = make_many(1000 - number, updated_at=f"2026-02-1{number}T00:00:00")
-        land(landing, make_observation(day(number)), make_page(*changed))
-    shutil.copytree(tmp_path / "before", tmp_path / "after")
-    sync(address.replace("/before/", "/after/"), landing, staging)
-    after = dump_of(address.replace("/before/", "/after/"))
-    assert before != after
-    seed = 20260301
-    rng, outcomes = random.Random(seed), []
-    for attempt in range(15):
-        killed_at = rng.uniform(0, 1.2)
-        where = f"seed {seed}, attempt {attempt}, killed {killed_at:.3f} s after its start"
-        here = address.replace("/before/", f"/{attempt}/")
-        shutil.copytree(tmp_path / "before", tmp_path / str(attempt))
-        with another_process(SYNC, here, str(landing), str(staging)) as writer:
-            assert writer.stdout.readline() == "ready\n"
-            try:
-                writer.wait(killed_at)
-            except subprocess.TimeoutExpired:
-                writer.kill()
-            writer.wait()
-        found = dump_of(here)
-        assert found in (before, after), where
-        outcomes.append(found == after)
-        sync(here, landing, staging)
-        assert dump_of(here) == after, where
-        assert files_of(here) == WITH_PREVIOUS, where
-    assert False in outcomes, "no kill came before the publish: kill earlier"
 
 
 # --- addresses and places ---------------------------------------------------------------------------------------------

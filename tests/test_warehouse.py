@@ -4,16 +4,12 @@ Not here: which versions open and close, by hand (test_history.py), how the file
 """
 
 import dataclasses
-import functools
-import shutil
 from collections import defaultdict
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import event
 
 from pipelines.errors import OutOfOrderError, WarehouseError
 from pipelines.normalize import normalize_pages
@@ -366,73 +362,6 @@ def test_rejected_records_are_kept_with_their_place_and_reason(warehouse):
     assert first == (0, 1, S2, B2, "created_at is yesterday, which is not a time")
     assert second[:4] == (0, 2, None, None)
     assert rows(warehouse, "SELECT raw_json FROM rejected_records WHERE position = 2") == [("42",)]
-
-
-class Killed(BaseException):
-    """Not an Exception: like the interrupt of a cancelled run."""
-
-
-def failpoints(warehouse: Warehouse, failing: int | None, moment: str = "before") -> list[str]:
-    """Arm the warehouse to die at the statement of that number; the list fills with the statements as they come."""
-    seen: list[str] = []
-
-    def strike(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
-        if len(seen) - 1 == failing:
-            raise Killed(statement)
-
-    event.listen(warehouse._engine, f"{moment}_cursor_execute", strike)
-    return seen
-
-
-def strike_commit(warehouse: Warehouse) -> None:
-    def strike(_connection: Any) -> None:
-        raise Killed("COMMIT")
-
-    event.listen(warehouse._engine, "commit", strike)
-
-
-def statements_of(*observations: Any) -> list[str]:
-    """What a recording of the last one of these executes."""
-    warehouse = make_warehouse()
-    for observation in observations[:-1]:
-        record(warehouse, *observation)
-    seen = failpoints(warehouse, None)
-    record(warehouse, *observations[-1])
-    warehouse.close()
-    return seen
-
-
-def test_a_failure_at_any_statement_changes_nothing_and_the_next_try_does_all(tmp_path):
-    statements = statements_of(FIRST, SECOND)
-    written = [statement.split()[0] for statement in statements]
-    assert written.count("UPDATE") == 2, "the observation under test closes shares and backups"
-    assert written.count("INSERT") == 4, "and opens both, rejects, and writes the ledger"
-    first = tmp_path / "first.duckdb"
-    expected = make_warehouse(first)
-    record(expected, *FIRST)
-    before = dump(expected)
-    expected.close()
-    points = [(moment, point) for moment in ("before", "after") for point in range(len(statements))]
-    after = None
-    for moment, point in [("never", 0), ("commit", 0), *points]:
-        path = Path(shutil.copyfile(first, tmp_path / f"{moment} {point}.duckdb"))
-        warehouse = open_warehouse(path)
-        if moment == "never":
-            record(warehouse, *SECOND)
-            after = dump(warehouse)
-            assert after != before
-        else:
-            arm = strike_commit if moment == "commit" else functools.partial(failpoints, failing=point, moment=moment)
-            arm(warehouse)
-            with pytest.raises(Killed):
-                record(warehouse, *SECOND)
-        warehouse.close()
-        again = open_warehouse(path)
-        assert dump(again) == (after if moment == "never" else before), (moment, statements[point])
-        record(again, *SECOND)
-        assert dump(again) == after, (moment, statements[point])
-        again.close()
 
 
 def plant_second_open_version(warehouse: Warehouse) -> None:

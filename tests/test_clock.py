@@ -1,0 +1,132 @@
+"""Clocks that jump, and days of 23 and 25 hours.
+
+Not here: how a schedule is declared (test_definitions.py), waiting and deadlines (test_client.py).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise, takewhile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
+
+from pipelines.definitions import JOB_NAME, build_definitions
+from pipelines.defs.run import RunOutcome, run_job
+from pipelines.landing import landed_files
+from pipelines.load import load_pending
+from pipelines.publish import reading, rebuilding
+from pipelines.settings import Settings, isolated_settings
+from pipelines.simulator.service import Service
+from pipelines.simulator.world import World
+from tests.fakes import transport
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR, DAY, YEAR = timedelta(hours=1), timedelta(days=1), timedelta(days=365)
+
+
+class Clocks:
+    """The service's clock, which is right, and ours; syncs at any time of either."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = World(projects=1, shares=20)
+        self.right = self.ours = NOON
+        self.service = Service(self.world, token="token", clock=lambda: self.right)
+        self.settings: Settings = isolated_settings(
+            vbs_endpoint="https://vbs.example.com",
+            vbs_region="r1",
+            vbs_token="token",
+            vbs_projects=self.world.projects[0],
+            data_dir=folder / "data",
+        )
+
+    def sync(self, right: datetime, error: timedelta = timedelta(0)) -> RunOutcome:
+        self.right, self.ours = right, right + error
+        definitions = build_definitions(lambda: self.settings, transport=transport(self.service), now=lambda: self.ours)
+        return run_job(definitions, JOB_NAME, self.settings.data_dir / "dagster_home", log_level="CRITICAL")
+
+    def ask(self, sql: str) -> list[dict[str, Any]]:
+        with reading(self.settings.warehouse_address()) as warehouse:
+            assert warehouse is not None
+            return warehouse.query(sql).to_pylist()
+
+    def everything(self) -> list[list[dict[str, Any]]]:
+        return [self.ask(f"SELECT * FROM {name} ORDER BY ALL") for name in ("observations", "backup_share_history")]
+
+
+@pytest.fixture
+def clocks(tmp_path: Path) -> Clocks:
+    return Clocks(tmp_path)
+
+
+@pytest.mark.parametrize("back", [HOUR, timedelta(0)], ids=["an hour back", "standing still"])
+def test_after_a_clock_that_went_back_nothing_is_recorded_until_it_is_past_the_last_observation(
+    clocks: Clocks, back: timedelta
+) -> None:
+    assert clocks.sync(NOON).succeeded
+    before = clocks.everything()
+    clocks.service.day = 1
+    backwards = clocks.sync(NOON + timedelta(seconds=30), -back - timedelta(seconds=30))
+    assert not backwards.succeeded
+    refused = "a later observation of its listing was recorded first: only a rebuild can use it"
+    assert backwards.failures[0].count(refused) == 2, "both listings"
+    assert clocks.everything() == before
+    assert clocks.sync(NOON + DAY).succeeded
+
+
+def test_after_a_clock_that_was_a_year_ahead_syncs_are_refused_until_that_day_is_taken_out(clocks: Clocks) -> None:
+    assert clocks.sync(NOON).succeeded
+    assert clocks.sync(NOON + DAY, YEAR).succeeded
+    assert not clocks.sync(NOON + 2 * DAY).succeeded, "older than what is recorded"
+    skews = clocks.ask("SELECT DISTINCT clock_skew_seconds AS skew FROM observations ORDER BY skew")
+    assert [round(row["skew"], -2) for row in skews] == [-YEAR.total_seconds() // 100 * 100, 0]
+    for file in landed_files(clocks.settings.landing_folder):
+        if file.observed_at > NOON + YEAR:
+            file.path.unlink()
+    with rebuilding(clocks.settings.warehouse_address()) as warehouse:
+        assert load_pending(warehouse, clocks.settings.landing_folder, clocks.settings.staging_folder) == []
+    assert clocks.sync(NOON + 3 * DAY).succeeded
+    assert clocks.ask("SELECT max(observed_at) AS last FROM observations") == [{"last": NOON + 3 * DAY}]
+    assert clocks.ask("SELECT count(DISTINCT observed_at) AS days FROM observations") == [{"days": 3}]
+
+
+# --- daylight saving --------------------------------------------------------------------------------------------------
+
+ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Sao_Paulo", "Pacific/Apia"]
+
+
+@pytest.fixture
+def in_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    def move(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield move
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_there_is_one_run_a_day_whatever_the_zone_of_the_machine(in_zone: Callable[[str], None], zone: str) -> None:
+    """Two years, with every change of the clock in them: at an hour that some days have twice, and others never."""
+    in_zone(zone)
+    definitions = build_definitions(lambda: isolated_settings(sync_hour=2))
+    schedule = definitions.resolve_schedule_def(f"{JOB_NAME}_daily")
+    begin, end = datetime(2025, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    ticks = schedule_execution_time_iterator(begin.timestamp(), schedule.cron_schedule, schedule.execution_timezone)
+    times = list(takewhile(lambda at: at < end, ticks))
+    assert len(times) == 730
+    assert {later - earlier for earlier, later in pairwise(times)} == {DAY}
+    assert len({at.astimezone(UTC).date() for at in times}) == 730
+    assert {at.astimezone(UTC).hour for at in times} == {2}
+
+
+@pytest.mark.parametrize("zone", ZONES[1:3])
+def test_the_day_of_a_snapshot_is_the_day_in_utc(clocks: Clocks, in_zone: Callable[[str], None], zone: str) -> None:
+    in_zone(zone)
+    late = datetime(2026, 3, 29, 23, 30, tzinfo=UTC)  # the next day in Berlin, whose clocks changed that morning
+    assert clocks.sync(late).succeeded
+    days = clocks.ask("SELECT DISTINCT snapshot_date AS day FROM backup_share_snapshots")
+    assert days == [{"day": late.date()}]
