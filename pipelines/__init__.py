@@ -18,7 +18,10 @@
     Door 2: the disk landing.py      raw pages, written once
                      redact.py       key material out of them
                      warehouse.py    the database
-                     publish.py      its file: one writer, many readers
+                     engines.py      what DuckDB and PostgreSQL do each in its own way
+                     publish.py      how a warehouse is opened
+                     duckdb_file.py  in a file: one writer, many readers
+                     postgres.py     on a server
     Verb 1 extract   extract.py      observe listings side by side
                      walk.py         what passes and counts prove about a listing
                      passes.py       one pass: which page next, up to where all was seen
@@ -29,10 +32,11 @@
                      delta.py        what differs, byte for byte
     Verb 3 record    history.py      what opens, what closes
                      load.py         what is landed and not recorded yet
+                     rebuild.py      the same again from the landing, or compared with it
     Conductor        definitions.py  all that Dagster is told
                      defs/           assets, resources
                      tuning.py       memory of the process
-    For people       cli.py          the command line
+    For people       cli/            the command line
                      ask.py          what the API says now, without a record
                      doctor.py       is all there that a sync needs, how does the service behave
                      diagnosis.py    what is found there, judged

@@ -29,6 +29,7 @@ from pipelines.diagnosis import (
     judge_page_size,
     judge_space,
 )
+from pipelines.duckdb_file import current_writer, foreign_log
 from pipelines.errors import (
     ApiError,
     BackupSharesError,
@@ -41,7 +42,7 @@ from pipelines.errors import (
 from pipelines.filters import Filters
 from pipelines.landing import LandedFile, folder_state, landed_files, read_observation
 from pipelines.observation import Direction, Listing
-from pipelines.publish import current_writer, foreign_log, reading, warehouse_file
+from pipelines.publish import reading, warehouse_file, warehouse_name
 from pipelines.rows import Row, read_rows, with_ids
 from pipelines.schema import metadata, report
 from pipelines.settings import Settings
@@ -224,12 +225,13 @@ def _this_machine(settings: Settings, found: Sequence[Account], now: datetime) -
     yield from _landing_folder(landing)
     try:
         published = warehouse_file(settings.warehouse_address())
+        about = warehouse_name(settings.warehouse_address())
     except ConfigurationError as error:
         yield Finding("warehouse", "", _misconfigured(error))
         return
-    about = str(published)
     try:
-        yield from _warehouse_file(published)
+        if published is not None:
+            yield from _warehouse_file(published)
         with reading(settings.warehouse_address()) as warehouse:
             if warehouse is None:
                 judgement = Judgement(State.OK, "there is none yet; the first sync makes it")
@@ -326,17 +328,15 @@ def _warehouse_file(published: Path) -> Iterator[Finding]:
 
 
 def _version(warehouse: Warehouse) -> Judgement:
-    version = warehouse.query("SELECT library_version FROM pragma_version()").to_pylist()[0]["library_version"]
-    columns = warehouse.query("SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main'")
-    there = {(row["table_name"], row["column_name"]) for row in columns.to_pylist()}
-    wanted = {(table.name, column.name) for table in metadata.tables.values() for column in table.columns}
-    if missing := sorted(wanted - there):
-        return Judgement(
-            State.BROKEN,
-            f"it lacks {'.'.join(missing[0])}, and {len(missing) - 1} other columns: another version made it",
-            "delete it: the next sync fills it from the landing",
-        )
-    return Judgement(State.OK, f"can be opened, DuckDB {version}")
+    made = warehouse.made()
+    if made is not None and made.problem:
+        return Judgement(State.BROKEN, f"its tables {made.problem}", "see there")
+    for table in metadata.tables.values():
+        warehouse.count(table)  # raises where somebody took it away
+    version = warehouse.query("SELECT version() AS version").to_pylist()[0]["version"]
+    # DuckDB says no more than v2.0.0.
+    engine = " ".join(version.split()[:2]) if " " in version else f"DuckDB {version}"
+    return Judgement(State.OK, f"can be opened, {engine}")
 
 
 def _history(warehouse: Warehouse, found: Sequence[Account], now: datetime) -> Iterator[Finding]:

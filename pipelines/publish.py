@@ -1,184 +1,78 @@
-"""How a DuckDB warehouse is opened: one writer on a private copy, published whole; any number of readers.
+"""How a warehouse is opened, whatever its engine: for writing, for reading, to be made again.
 
-DuckDB allows either one writer or many readers of a file. So a sync works on a private copy and publishes it by an
-atomic rename: readers never wait for it, it never waits for readers, and a kill at any moment leaves the published
-file whole. A lock file admits one writer at a time; the previous file is kept beside the published one.
-Not here: what is written (warehouse.py).
+A DuckDB file is published whole at the end of a block, a server's rows with each transaction. Either way a reader
+sees whole observations only, and a kill at any moment leaves what was published as it is.
+Not here: the two kinds of warehouse (duckdb_file.py, postgres.py), what is written (warehouse.py).
 """
 
-import fcntl
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from pipelines.errors import ConfigurationError, WarehouseBusyError, WarehouseError, printable, system_words
-from pipelines.landing import fsync_folder
+from pipelines import duckdb_file, postgres
+from pipelines.errors import ConfigurationError, printable
 from pipelines.warehouse import Warehouse
 
-
-@contextmanager
-def writing(address: str, *, wait: float = 60.0, sleep: Callable[[float], None] = time.sleep) -> Iterator[Warehouse]:
-    """The warehouse for one writer; what it wrote is published when the block ends well, else nothing is.
-
-    Raises ConfigurationError for an address of another kind, WarehouseBusyError when another writer does not end
-    within `wait` seconds.
-    """
-    published = warehouse_file(address)
-    try:
-        published.parent.mkdir(parents=True, exist_ok=True)
-        with _only_writer(published, wait, sleep):
-            aside = published.with_name(f".{published.name}.writing")
-            warehouse = Warehouse(_engine(URL.create("duckdb", database=str(aside)), config=_PRIVATE_COPY))
-            _discard(aside)
-            try:
-                _refuse_foreign_log(published)
-                if published.exists():
-                    shutil.copyfile(published, aside)
-                warehouse.migrate()
-                yield warehouse
-                warehouse.close()
-                _publish(aside, published)
-            finally:
-                warehouse.close()
-                _discard(aside)
-    except OSError as error:
-        raise WarehouseError(f"cannot write the warehouse {published}: {system_words(error)}") from None
+SERVER = "postgresql+psycopg"
+EXPECTED = f"write duckdb:///path/to/file.duckdb or {SERVER}://user:password@host/database"
 
 
-@contextmanager
-def reading(address: str) -> Iterator[Warehouse | None]:
-    """The published warehouse, read-only and shut off from other files; None where nothing was published yet."""
-    published = warehouse_file(address)
-    if not published.exists():
-        yield None
-        return
-    config = {"enable_external_access": "false", "autoinstall_known_extensions": "false"}
-    url = URL.create("duckdb", database=str(published))
-    warehouse = Warehouse(_engine(url, read_only=True, config=config))
-    try:
-        yield warehouse
-    finally:
-        warehouse.close()
-
-
-def current_writer(published: Path) -> str | None:
-    """The process that writes the warehouse now; None: nobody does. Nothing is made, and nobody is kept waiting."""
-    try:
-        with published.with_name(f"{published.name}.lock").open() as lock:
-            try:
-                # Shared and for an instant only: a sync that comes right then tries again.
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _holder(lock)
-    except OSError:
-        return None
-    return None
-
-
-def foreign_log(published: Path) -> str | None:
-    """The name of a log beside the warehouse: another program has it open for writing, or was killed while it had."""
-    log = _log_of(published)
-    return log.name if published.exists() and log.exists() else None
-
-
-def warehouse_file(address: str) -> Path:
-    """The file of a DuckDB address; raises ConfigurationError for any other, never with the address in its text."""
-    expected = "WAREHOUSE_URL must be duckdb:///path/to/file.duckdb"
+def warehouse_url(address: str) -> URL:
+    """The address, checked; raises ConfigurationError, never with the address in its text: it may hold a password."""
     try:
         url = make_url(address)
     except (ArgumentError, ValueError):
-        # The text may hold a password: it is not repeated.
-        raise ConfigurationError(f"WAREHOUSE_URL is not a URL: {expected}") from None
-    if url.drivername != "duckdb":
-        raise ConfigurationError(f"WAREHOUSE_URL is of the kind {printable(url.drivername, 40)}: {expected}")
-    if not url.database or url.database == ":memory:" or url.host:
-        raise ConfigurationError(f"WAREHOUSE_URL names no file: {expected}")
-    return Path(url.database).resolve()
+        raise ConfigurationError(f"WAREHOUSE_URL is not a URL: {EXPECTED}") from None
+    if url.drivername == SERVER:
+        postgres.check_url(url)
+    elif url.drivername == "duckdb":
+        duckdb_file.warehouse_file(url)
+    else:
+        raise ConfigurationError(f"WAREHOUSE_URL is of the kind {printable(url.drivername, 40)}: {EXPECTED}")
+    return url
 
 
-_PRIVATE_COPY = {"checkpoint_threshold": "4GB", "threads": "1"}
-"""Nothing of a private copy has to survive a kill: one checkpoint at its end does for many along the way."""
+def warehouse_file(address: str) -> Path | None:
+    """The file of a DuckDB address; None for a server. Raises ConfigurationError for any other address."""
+    url = warehouse_url(address)
+    return None if url.drivername == SERVER else duckdb_file.warehouse_file(url)
 
 
-def _engine(url: URL, **connect_args: Any) -> Engine:
-    engine = create_engine(url, connect_args=connect_args, hide_parameters=True)
-
-    @event.listens_for(engine, "connect")
-    def _speak_utc(connection: Any, _: Any) -> None:
-        connection.execute("SET TimeZone = 'UTC'")
-
-    return engine
+def warehouse_name(address: str) -> str:
+    """The warehouse as people call it: file, or host and database; never with user or password."""
+    url = warehouse_url(address)
+    return f"{url.host or 'localhost'}/{url.database}" if url.drivername == SERVER else str(warehouse_file(address))
 
 
-@contextmanager
-def _only_writer(published: Path, wait: float, sleep: Callable[[float], None]) -> Iterator[None]:
-    # The kernel drops the lock when its holder dies, however it dies.
-    with published.with_name(f"{published.name}.lock").open("a+") as lock:
-        waited = 0.0
-        while not _try_lock(lock):
-            if waited >= wait:
-                raise WarehouseBusyError(
-                    f"{published} is being written by process {_holder(lock)}: wait for it to end, or stop it; "
-                    "what was observed meanwhile is kept and loaded by the next sync"
-                )
-            sleep(0.2)
-            waited += 0.2
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+def writing(
+    address: str, *, wait: float = 60.0, sleep: Callable[[float], None] = time.sleep
+) -> AbstractContextManager[Warehouse]:
+    """The warehouse for a writer. A DuckDB file is published when the block ends well, a server commits on the way.
+
+    Raises ConfigurationError for an address of another kind, WarehouseBusyError when another writer does not end
+    within `wait` seconds, WarehouseError when the tables are of another version.
+    """
+    url = warehouse_url(address)
+    if url.drivername == SERVER:
+        return postgres.writing(url, wait=wait, sleep=sleep)
+    return duckdb_file.writing(url, wait=wait, sleep=sleep)
 
 
-def _holder(lock: Any) -> str:
-    lock.seek(0)
-    return printable(lock.read(40)) or "unknown"
+def reading(address: str) -> AbstractContextManager[Warehouse | None]:
+    """The published warehouse, read-only; None where nothing was published yet."""
+    url = warehouse_url(address)
+    return postgres.reading(url) if url.drivername == SERVER else duckdb_file.reading(url)
 
 
-def _try_lock(lock: Any) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _refuse_foreign_log(published: Path) -> None:
-    """A log beside the published file is another program's: it writes there, or was killed while it did."""
-    if name := foreign_log(published):
-        raise WarehouseError(
-            f"another program has {published} open for writing, or was killed while it had: close it, or delete {name}"
-        )
-    # A log whose file is gone would spoil the next one.
-    _log_of(published).unlink(missing_ok=True)
-
-
-def _publish(aside: Path, published: Path) -> None:
-    if _log_of(aside).exists():
-        # DuckDB folds its log into the file when the last connection closes; what is in the log would be lost.
-        raise WarehouseError(f"cannot publish {published}: the copy was not closed whole (disk full?)")
-    with aside.open("rb+") as file:
-        os.fsync(file.fileno())
-    if published.exists():
-        keep = published.with_name(f".{published.name}.keeping")
-        keep.unlink(missing_ok=True)
-        os.link(published, keep)
-        keep.replace(published.with_name(f"{published.stem}.previous{published.suffix}"))
-    aside.replace(published)
-    fsync_folder(published.parent)
-
-
-def _discard(aside: Path) -> None:
-    for leftover in (aside, _log_of(aside)):
-        leftover.unlink(missing_ok=True)
-
-
-def _log_of(aside: Path) -> Path:
-    return aside.with_name(f"{aside.name}.wal")
+def rebuilding(
+    address: str, *, wait: float = 60.0, sleep: Callable[[float], None] = time.sleep
+) -> AbstractContextManager[Warehouse]:
+    """An empty warehouse that takes the place of the published one, whatever its version, when the block ends well."""
+    url = warehouse_url(address)
+    if url.drivername == SERVER:
+        return postgres.rebuilding(url, wait=wait, sleep=sleep)
+    return duckdb_file.writing(url, wait=wait, sleep=sleep, afresh=True)

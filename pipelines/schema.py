@@ -17,6 +17,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    ForeignKeyConstraint,
     Integer,
     MetaData,
     PrimaryKeyConstraint,
@@ -30,10 +31,17 @@ from sqlalchemy.types import TypeEngine
 
 from pipelines.errors import ConfigurationError
 
+SCHEMA_VERSION = 1
+"""Raised with every change of a table. What an earlier version made is made again from the landing."""
+
 OPEN_END = datetime(9999, 12, 31, tzinfo=UTC)
 """`valid_to` of a version that is current. The views show it as null; as a value it lets (key, valid_to) be unique."""
 
 metadata = MetaData()
+
+
+LISTING_KEY = ("region", "project_id", "direction")
+"""The columns that name a listing."""
 
 
 def _text(name: str, comment: str, **info: Any) -> Column[Any]:
@@ -86,10 +94,24 @@ def _version_bookkeeping() -> list[Column[Any]]:
 
 
 def _version_constraints(key: str) -> list[Constraint]:
-    one_open = UniqueConstraint("region", "project_id", "direction", key, "valid_to")
-    # On DuckDB the index would cost three times the load; there the single writer and a validation query before
+    # On DuckDB an index would cost three times the load; there the single writer and a validation query before
     # publish carry the promise (warehouse.py).
-    return [CheckConstraint("valid_from < valid_to"), one_open.ddl_if(dialect="postgresql")]
+    on_server = [
+        # valid_to before the key: so the index also finds the open versions of a listing at one place.
+        UniqueConstraint("region", "project_id", "direction", "valid_to", key),
+        UniqueConstraint("region", "project_id", "direction", "valid_from", key),
+        *(_known_observation(name) for name in ("opened_by", "closed_by")),
+    ]
+    return [
+        CheckConstraint("valid_from < valid_to"),
+        CheckConstraint("(closed_by IS NULL) = (valid_to = TIMESTAMPTZ '9999-12-31 00:00:00+00')"),
+        *(constraint.ddl_if(dialect="postgresql") for constraint in on_server),
+    ]
+
+
+def _known_observation(name: str) -> Constraint:
+    # The ledger row is written last in its transaction.
+    return ForeignKeyConstraint([name], ["observations.observation_id"], deferrable=True, initially="DEFERRED")
 
 
 backup_share_history = Table(
@@ -111,7 +133,7 @@ backup_share_history = Table(
     *_version_bookkeeping(),
     *_version_constraints("share_id"),
     comment="One row per listing, share and version: what a listing said of a share, and from when until when.",
-    info={"key": "share_id"},
+    info={"key": "share_id", "row_key": [*LISTING_KEY, "share_id", "valid_from"]},
 )
 
 _BACKUP = "shared[].backup."
@@ -187,7 +209,7 @@ backup_history = Table(
     *_version_bookkeeping(),
     *_version_constraints("backup_id"),
     comment="One row per listing, backup and version: what a listing said of a backup, and from when until when.",
-    info={"key": "backup_id"},
+    info={"key": "backup_id", "row_key": [*LISTING_KEY, "backup_id", "valid_from"]},
 )
 
 observations = Table(
@@ -246,7 +268,11 @@ observations = Table(
     _text("landing_file", "File of the raw pages, below LANDING_DIR.", required=True),
     _text("landing_sha256", "SHA-256 of that file.", required=True),
     PrimaryKeyConstraint("observation_id"),
+    UniqueConstraint("region", "project_id", "direction", "observed_at").ddl_if(dialect="postgresql"),
+    CheckConstraint("status IN ('exact', 'covered', 'incomplete', 'failed')"),
+    CheckConstraint("is_proven = (status IN ('exact', 'covered'))"),
     comment="The ledger: one row per observation, proven or not. What is not here was not observed.",
+    info={"row_key": ["observation_id"]},
 )
 
 rejected_records = Table(
@@ -261,10 +287,22 @@ rejected_records = Table(
     _text("backup_id", "Backup, if that id can be read; its open version is neither changed nor closed."),
     _text("reason", "What is wrong with the record.", required=True),
     _text("raw_json", "The record as received, key material blanked.", required=True),
+    _known_observation("observation_id").ddl_if(dialect="postgresql"),
     comment="Quarantine: one row per record that could not be read, kept as received with the reason.",
+    info={"row_key": ["observation_id", "page_number", "position"]},
+)
+
+schema_version = Table(
+    "schema_version",
+    metadata,
+    _integer("version", "Version of the tables (SCHEMA_VERSION in schema.py).", required=True),
+    _text("definition_sha256", "SHA-256 of the statements that made tables and views.", required=True),
+    comment="One row: which version of the program made tables and views.",
 )
 
 HISTORY_TABLES = (backup_share_history, backup_history)
+FACTS = (*HISTORY_TABLES, observations, rejected_records)
+"""What the landing determines: a rebuild gives these tables again, row for row."""
 
 
 def tracked_columns(table: Table) -> list[str]:
@@ -298,7 +336,7 @@ def arrow_schema(columns: list[Column[Any]]) -> pa.Schema:
 
 def ddl(dialect: Dialect) -> Iterator[str]:
     """The statements that make all tables and their comments, in the engine's own words."""
-    for table in metadata.tables.values():
+    for table in metadata.sorted_tables:
         yield str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)).strip()
         yield str(SetTableComment(table).compile(dialect=dialect))
         for column in table.columns:

@@ -108,12 +108,13 @@ class Settings(BaseSettings):
     warehouse_url: Annotated[
         SecretStr | None,
         Field(
-            description="Warehouse as a SQLAlchemy URL, `duckdb:///path/to/file.duckdb`. "
-            "Unset: `warehouse.duckdb` in `DATA_DIR`."
+            description="Warehouse as a SQLAlchemy URL: `duckdb:///path/to/file.duckdb`, or "
+            "`postgresql+psycopg://user:password@host/database`. Unset: `warehouse.duckdb` in `DATA_DIR`."
         ),
     ] = None
     warehouse_wait: Annotated[
-        float, Field(ge=0, le=3600, description="Seconds to wait for another sync that holds the warehouse.")
+        float,
+        Field(ge=0, le=3600, description="Seconds to wait for another sync, or a rebuild, that holds the warehouse."),
     ] = 60.0
     sync_hour: Annotated[int, Field(ge=0, le=23, description="Hour of the daily schedule, UTC.")] = 3
 

@@ -1,38 +1,46 @@
 """Door 2: the warehouse, through SQLAlchemy. One observation is one transaction: diff, versions, ledger row.
 
-Not here: what opens or closes a version (history.py), columns (schema.py), questions (sql/),
-how the file is copied and published (publish.py).
+Not here: what opens or closes a version (history.py), columns (schema.py), questions (sql/), what each engine does
+in its own way (engines.py), how a warehouse is opened and published (publish.py).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import duckdb
 import pandas as pd
+import psycopg
 import pyarrow as pa
-from sqlalchemy import Connection, Engine, Select, Table, column, func, insert, select
-from sqlalchemy import table as relation_named
+from sqlalchemy import Connection, Engine, Select, Table, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from pipelines.errors import OutOfOrderError, StaleDifferenceError, WarehouseError, printable
+from pipelines.engines import POSTGRES, ways_of
+from pipelines.errors import OutOfOrderError, StaleDifferenceError, WarehouseBusyError, WarehouseError, printable
 from pipelines.history import Changes, Doubtful, diff_versions, unreferenced, without_unchanged
 from pipelines.landing import LandedFile
 from pipelines.normalize import Normalized
 from pipelines.observation import Direction, Listing, Observation
 from pipelines.schema import (
+    HISTORY_TABLES,
     OPEN_END,
+    SCHEMA_VERSION,
     arrow_schema,
     backup_history,
     backup_share_history,
     ddl,
-    metadata,
     observations,
     rejected_records,
+    schema_version,
     sql_folder,
 )
+
+T = TypeVar("T")
 
 
 class Proven(NamedTuple):
@@ -64,39 +72,29 @@ class Ledger:
 
 
 class Warehouse:
-    """An open warehouse. Every method that writes is one transaction; a failed one changes nothing."""
+    """An open warehouse. Every method that writes is one transaction; a failed one changes nothing.
 
-    def __init__(self, engine: Engine) -> None:
+    A transaction that met a deadlock, or whose connection was lost, is begun anew: what it wants to record is looked
+    up first, so one that was committed without our hearing of it is not recorded twice.
+    """
+
+    def __init__(self, engine: Engine, sleep: Callable[[float], None] = time.sleep) -> None:
         self._engine = engine
+        self._sleep = sleep
 
     def migrate(self) -> None:
-        """Make the tables that are missing, and all views anew from sql/views/.
+        """Make the tables that are missing and the views from sql/views/, unless all is as this program wants it.
 
         Raises WarehouseError for tables that another version of this program made.
         """
-        with self._transaction() as connection:
-            for table in metadata.tables.values():
-                _refuse_other_columns(connection, table)
-            for statement in ddl(self._engine.dialect):
-                connection.exec_driver_sql(statement)
-            for name, query in sorted(view_queries().items()):
-                connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS {query}")
+        self._transact(make_tables)
+
+    def made(self) -> "Made | None":
+        """What made the tables that are there; None where there are none."""
+        return self._transact(made_version)
 
     def ledger(self) -> Ledger:
-        key = (observations.c.region, observations.c.project_id, observations.c.direction)
-        with self._transaction() as connection:
-            ids = connection.execute(select(observations.c.observation_id)).scalars().all()
-            last = connection.execute(select(*key, func.max(observations.c.observed_at)).group_by(*key)).all()
-            proven = select(*key, observations.c.landing_file, observations.c.landing_sha256)
-            proven = proven.where(observations.c.is_proven).order_by(observations.c.observed_at)
-            return Ledger(
-                observation_ids=frozenset(ids),
-                last_observed_at={_listing(*where): at for *where, at in last},
-                last_proven={
-                    _listing(*where): Proven(file, sha256)
-                    for *where, file, sha256 in connection.execute(proven).all()  # the last one stays
-                },
-            )
+        return self._transact(_ledger)
 
     def record(self, observation: Observation, file: LandedFile, sha256: str, normalized: Normalized) -> None:
         """Record an observation exactly once: the versions it opens and closes, its rejects, its ledger row.
@@ -106,7 +104,9 @@ class Warehouse:
         `normalized` says what differs from another state than the recorded one, WarehouseError when the same
         observation was recorded from another file, or when the result would break the history's promises.
         """
-        with self._transaction() as connection:
+
+        def work(connection: Connection) -> None:
+            ways_of(connection).hold(connection, str(observation.listing))
             if _is_recorded(connection, observation, sha256):
                 return
             _refuse_out_of_order(connection, observation)
@@ -117,54 +117,143 @@ class Warehouse:
             row = _ledger_row(observation, file, sha256, normalized) | counts
             connection.execute(insert(observations).values(row))
 
+        self._transact(work)
+
     def open_shares(self, listing: Listing) -> dict[str, str]:
         """The shares of a listing that are current, and the backup of each."""
-        with self._transaction() as connection:
-            shares = _answer(connection, _select_open(backup_share_history, listing, "share_id", "backup_id"))
+        query = _select_open(backup_share_history, listing, "share_id", "backup_id")
+        shares = self._transact(lambda connection: ways_of(connection).rows(connection, query))
         return dict(zip(*(column.to_pylist() for column in shares.columns), strict=True))
 
     def count(self, table: Table) -> int:
-        with self._transaction() as connection:
-            return connection.execute(select(func.count()).select_from(table)).scalar_one()
+        query = select(func.count()).select_from(table)
+        return self._transact(lambda connection: connection.execute(query).scalar_one())
+
+    def facts(self, table: Table) -> pa.Table:
+        """All rows of a table, in no order, with the types of arrow_schema."""
+        names = ", ".join(column.name for column in table.columns)
+        return self.query(f"SELECT {names} FROM {table.name}").cast(arrow_schema(list(table.columns)))  # noqa: S608 - own names
 
     def query(self, sql: str, **parameters: Any) -> pa.Table:
         """The answer to a question, as Arrow. `parameters` are bound to $name."""
-        with self._transaction() as connection:
-            raw: Any = connection.connection.driver_connection
-            relation = raw.sql(sql, params=parameters or None)
-            if relation is None:
-                raise WarehouseError("that statement has no answer: ask with SELECT")
-            answer: pa.Table = relation.to_arrow_table()
-            return answer
+        answer = self._transact(lambda connection: ways_of(connection).ask(connection, sql, parameters))
+        if answer is None:
+            raise WarehouseError("that statement has no answer: ask with SELECT")
+        return answer
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        def attempt() -> T:
             with self._engine.begin() as connection:
-                yield connection
-        except (SQLAlchemyError, duckdb.Error) as error:
-            raise WarehouseError(f"the warehouse refused: {_first_line(error)}") from None
+                return work(connection)
+
+        with warehouse_errors():
+            return Retrying(
+                retry=retry_if_exception(self._will_pass),
+                stop=stop_after_attempt(ATTEMPTS),
+                wait=wait_random_exponential(0.2, max=5),
+                sleep=self._sleep,
+                reraise=True,
+            )(attempt)
+
+    def _will_pass(self, error: BaseException) -> bool:
+        return self._engine.dialect.name == "postgresql" and POSTGRES.will_pass(error)
 
     def close(self) -> None:
         self._engine.dispose()
 
 
-def _refuse_other_columns(connection: Connection, table: Table) -> None:
-    found = connection.exec_driver_sql(
-        f"SELECT column_name FROM information_schema.columns WHERE table_name = '{table.name}'"  # noqa: S608 - own name
+@contextmanager
+def warehouse_errors() -> Iterator[None]:
+    """What the engine or its driver says becomes a WarehouseError of one line."""
+    try:
+        yield
+    except (SQLAlchemyError, duckdb.Error, psycopg.Error) as error:
+        match getattr(getattr(error, "orig", error), "sqlstate", None):
+            case "55P03":  # a lock was not to be had in time
+                raise WarehouseBusyError(
+                    "another sync or a rebuild holds the warehouse: wait for it to end, or stop it; "
+                    "what was observed meanwhile is kept and loaded by the next sync"
+                ) from None
+            case "42501":  # a right is missing
+                advice = "; tables and views are made by `backup-shares migrate` as their owner, rights by sql/roles/"
+            case _:
+                advice = ""
+        raise WarehouseError(f"the warehouse refused: {_first_line(error)}{advice}") from None
+
+
+ATTEMPTS = 3
+"""Times that a transaction is begun before the warehouse is taken for broken."""
+
+
+def make_tables(connection: Connection) -> None:
+    ways_of(connection).hold(connection, "schema")
+    found = made_version(connection)
+    if found is not None and (problem := found.problem):
+        raise WarehouseError(f"the tables of the warehouse {problem}")
+    statements, views = list(ddl(connection.dialect)), view_queries()
+    definition = hashlib.sha256("\0".join([*statements, *views.values()]).encode()).hexdigest()
+    if found is not None and found.definition_sha256 == definition:
+        return
+    for statement in statements:
+        connection.exec_driver_sql(statement)
+    for table in HISTORY_TABLES:
+        ways_of(connection).forbid_overlaps(connection, table)
+    for name, query in views.items():
+        ways_of(connection).make_view(connection, name, query)
+    connection.execute(schema_version.delete())
+    connection.execute(insert(schema_version).values(version=SCHEMA_VERSION, definition_sha256=definition))
+
+
+class Made(NamedTuple):
+    """What made tables and views: the version of the tables, the SHA-256 of all statements."""
+
+    version: int
+    definition_sha256: str
+
+    @property
+    def problem(self) -> str:
+        """Why this program must leave the tables alone, and what to do; empty if it need not."""
+        versions = f"({self.version}, this program makes {SCHEMA_VERSION})"
+        if self.version > SCHEMA_VERSION:
+            return f"are of a newer version {versions}: use the newer program"
+        if self.version < SCHEMA_VERSION:
+            return f"are of an earlier version {versions}: `backup-shares rebuild` makes them again from the landing"
+        return ""
+
+
+def made_version(connection: Connection) -> Made | None:
+    named = [table.name for table in (schema_version, observations)]
+    tables = connection.exec_driver_sql(
+        "SELECT table_name FROM information_schema.tables "  # noqa: S608 - own names
+        f"WHERE table_schema = current_schema() AND table_name IN ('{named[0]}', '{named[1]}')"
     )
-    there = set(found.scalars().all())
-    missing = [column.name for column in table.columns if column.name not in there]
-    if there and missing:
-        raise WarehouseError(
-            f"{table.name} lacks the column {missing[0]}: another version of this program made the warehouse; "
-            "move it aside, and the next sync makes it again from the landing"
-        )
+    there = set(tables.scalars().all())
+    if schema_version.name not in there:
+        # The first versions of this program did not write down theirs.
+        return Made(0, "") if there else None
+    rows = connection.execute(select(schema_version.c.version, schema_version.c.definition_sha256)).all()
+    return Made(*rows[0]) if rows else Made(0, "")
+
+
+def _ledger(connection: Connection) -> Ledger:
+    key = (observations.c.region, observations.c.project_id, observations.c.direction)
+    ids = connection.execute(select(observations.c.observation_id)).scalars().all()
+    last = connection.execute(select(*key, func.max(observations.c.observed_at)).group_by(*key)).all()
+    proven = select(*key, observations.c.landing_file, observations.c.landing_sha256)
+    proven = proven.where(observations.c.is_proven).order_by(observations.c.observed_at)
+    return Ledger(
+        observation_ids=frozenset(ids),
+        last_observed_at={_listing(*where): at for *where, at in last},
+        last_proven={
+            _listing(*where): Proven(file, sha256)
+            for *where, file, sha256 in connection.execute(proven).all()  # the last one stays
+        },
+    )
 
 
 def view_queries() -> dict[str, str]:
     """Name and query of every view: file name = view name."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in sql_folder("views").glob("*.sql")}
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(sql_folder("views").glob("*.sql"))}
 
 
 def _first_line(error: Exception) -> str:
@@ -293,7 +382,7 @@ def _open_versions(connection: Connection, table: Table, listing: Listing, *more
     """Key, fingerprint, and the columns asked for besides."""
     key = table.info["key"]
     query = _select_open(table, listing, key, "row_hash", *more)
-    frame: pd.DataFrame = _answer(connection, query).to_pandas(types_mapper=pd.ArrowDtype)
+    frame: pd.DataFrame = ways_of(connection).rows(connection, query).to_pandas(types_mapper=pd.ArrowDtype)
     if frame[key].duplicated().any():
         raise WarehouseError(f"{table.name} holds two open versions of a {key} of the {listing}: rebuild the warehouse")
     return frame
@@ -303,15 +392,6 @@ def _value(connection: Connection, query: Select[Any]) -> Any:
     """The first value, or None. The answer is read to its end: DuckDB refuses the next question before that."""
     rows = connection.execute(query).all()
     return rows[0][0] if rows else None
-
-
-def _answer(connection: Connection, query: Select[Any]) -> pa.Table:
-    """The answer in bulk, without an object for each value."""
-    compiled = query.compile(dialect=connection.dialect)
-    values = [compiled.params[name] for name in compiled.positiontup or ()]
-    raw: Any = connection.connection.driver_connection
-    answer: pa.Table = raw.sql(str(compiled), params=values).to_arrow_table()
-    return answer
 
 
 def _apply(connection: Connection, table: Table, observation: Observation, changes: Changes) -> None:
@@ -330,15 +410,11 @@ def _apply(connection: Connection, table: Table, observation: Observation, chang
 
 
 def _close_versions(connection: Connection, table: Table, observation: Observation, keys: "pd.Series[str]") -> None:
-    key = table.info["key"]
-    with _registered(connection, pa.table({key: pa.array(keys, pa.string())})) as closing:
-        ending = (
-            table.update()
-            .where(_of_listing(table, observation.listing), table.c.valid_to == OPEN_END)
-            .where(table.c[key].in_(select(relation_named(closing, column(key)).c[key])))
-            .values(valid_to=observation.observed_at, closed_by=observation.observation_id)
-        )
-        connection.execute(ending)
+    key = table.c[table.info["key"]]
+    with ways_of(connection).is_among(connection, key, pa.array(keys, pa.string())) as is_closing:
+        is_open = _of_listing(table, observation.listing) & (table.c.valid_to == OPEN_END)
+        ending = table.update().where(is_open, is_closing)
+        connection.execute(ending.values(valid_to=observation.observed_at, closed_by=observation.observation_id))
 
 
 def _refuse_two_open_versions(connection: Connection, table: Table, listing: Listing) -> None:
@@ -380,24 +456,8 @@ def _rejected_rows(observation: Observation, normalized: Normalized) -> pa.Table
 
 
 def _append(connection: Connection, table: Table, rows: pa.Table) -> None:
-    """Bulk insert; never row by row."""
-    if not len(rows):
-        return
-    with _registered(connection, rows) as incoming:
-        connection.exec_driver_sql(f"INSERT INTO {table.name} BY NAME SELECT * FROM {incoming}")  # noqa: S608 - own names
-
-
-@contextmanager
-def _registered(connection: Connection, rows: pa.Table) -> Iterator[str]:
-    """The rows as a relation of this connection."""
-    raw: Any = connection.connection.driver_connection
-    raw.register("incoming_rows", rows)
-    try:
-        yield "incoming_rows"
-    finally:
-        # An interrupt has closed the connection by now; it must not be hidden behind that.
-        with suppress(duckdb.ConnectionException):
-            raw.unregister("incoming_rows")
+    if len(rows):
+        ways_of(connection).append(connection, table, rows)
 
 
 _LEDGER_COLUMNS = [column.name for column in observations.columns]

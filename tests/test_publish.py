@@ -306,7 +306,7 @@ def test_a_disk_that_fills_while_the_copy_is_made_leaves_the_published_file(addr
         target.write_bytes(source.read_bytes()[:5000])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipelines.publish.shutil.copyfile", fill)
+    monkeypatch.setattr("pipelines.duckdb_file.shutil.copyfile", fill)
     with pytest.raises(WarehouseError, match="no space left on device"):
         write(address, *SECOND)
     assert shares(address) == [S1]
@@ -314,9 +314,19 @@ def test_a_disk_that_fills_while_the_copy_is_made_leaves_the_published_file(addr
 
 
 @pytest.mark.parametrize(
+    "password", ["p@canary", "canary@s", "canary@s/ecret", "p@canary:5@x", "p@s:canary", "@canary"]
+)
+def test_a_password_that_is_not_written_for_a_url_is_not_taken_for_a_host(password):
+    address = f"postgresql+psycopg://loader:{password}@db/warehouse"
+    with pytest.raises(ConfigurationError, match="WAREHOUSE_URL") as caught, writing(address):
+        raise AssertionError("opened")
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("address", "reason"),
     [
-        ("postgresql+psycopg://loader:canary@db/warehouse", "is of the kind postgresql"),
+        ("postgresql://loader:canary@db/warehouse", "is of the kind postgresql"),
         ("sqlite:///canary.db", "is of the kind sqlite"),
         ("duckdb://", "names no file"),
         ("duckdb:///", "names no file"),

@@ -1,0 +1,78 @@
+"""What all commands share: the group, exit codes, how errors and answers are told.
+
+Not here: the commands.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipelines.errors import BackupSharesError, ConfigurationError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from rich.console import Console
+
+SOME_NOT_PROVEN, UNUSABLE = 1, 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Observe who shares volume backups with whom, and keep the answer."""
+
+
+def answer_options(command: Callable[..., None]) -> Callable[..., None]:
+    kind = click.option(
+        "--format", "kind", default="table", show_default=True, type=click.Choice(["table", "csv", "json", "parquet"])
+    )
+    output = click.option(
+        "--output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="File to write (not for table); unset: standard output.",
+    )
+    return kind(output(command))
+
+
+def check_output(kind: str, output: Path | None) -> None:
+    if kind == "table" and output is not None:
+        raise click.UsageError("--output goes with --format csv, json or parquet")
+
+
+def deliver(answer: "pa.Table", kind: str, output: Path | None) -> None:
+    from pipelines import output as out
+
+    if kind == "table":
+        out.print_table(console_for_people(), answer)
+        return
+    try:
+        content = out.FORMATS[kind](answer)
+        if output is not None:
+            output.write_bytes(content)
+        else:
+            sys.stdout.buffer.write(content)
+    except (OSError, ValueError, OverflowError, NotImplementedError) as error:
+        raise click.ClickException(f"the answer cannot be written as {kind}: {error}") from None
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        click.echo(f"backup-shares: {error}", err=True)
+        sys.exit(UNUSABLE)
+    except BackupSharesError as error:
+        click.echo(f"backup-shares: {error}", err=True)
+        sys.exit(SOME_NOT_PROVEN)
+
+
+def console_for_people() -> "Console":
+    from rich.console import Console
+
+    console = Console()
+    # Into a file or a pipe nothing is cut.
+    return console if console.is_terminal else Console(width=250)

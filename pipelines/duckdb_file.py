@@ -1,0 +1,173 @@
+"""A warehouse in a DuckDB file: one writer on a private copy, published whole; any number of readers.
+
+DuckDB allows either one writer or many readers of a file. So a sync works on a private copy and publishes it by an
+atomic rename: readers never wait for it, it never waits for readers, and a kill at any moment leaves the published
+file whole. A lock file admits one writer at a time; the previous file is kept beside the published one.
+Not here: what is written (warehouse.py), a warehouse on a server (postgres.py).
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL
+
+from pipelines.errors import ConfigurationError, WarehouseBusyError, WarehouseError, printable, system_words
+from pipelines.landing import fsync_folder
+from pipelines.warehouse import Warehouse
+
+
+@contextmanager
+def writing(url: URL, *, wait: float, sleep: Callable[[float], None], afresh: bool = False) -> Iterator[Warehouse]:
+    """The warehouse for one writer; what it wrote is published when the block ends well, else nothing is.
+
+    `afresh`: the copy begins empty. Raises WarehouseBusyError when another writer does not end within `wait` seconds.
+    """
+    published = warehouse_file(url)
+    try:
+        published.parent.mkdir(parents=True, exist_ok=True)
+        with _only_writer(published, wait, sleep):
+            aside = published.with_name(f".{published.name}.writing")
+            warehouse = Warehouse(_engine(URL.create("duckdb", database=str(aside)), config=_PRIVATE_COPY))
+            _discard(aside)
+            try:
+                _refuse_foreign_log(published)
+                if published.exists() and not afresh:
+                    shutil.copyfile(published, aside)
+                warehouse.migrate()
+                yield warehouse
+                warehouse.close()
+                _publish(aside, published)
+            finally:
+                warehouse.close()
+                _discard(aside)
+    except OSError as error:
+        raise WarehouseError(f"cannot write the warehouse {published}: {system_words(error)}") from None
+
+
+@contextmanager
+def reading(url: URL) -> Iterator[Warehouse | None]:
+    """The published warehouse, read-only and shut off from other files; None where nothing was published yet."""
+    published = warehouse_file(url)
+    if not published.exists():
+        yield None
+        return
+    config = {"enable_external_access": "false", "autoinstall_known_extensions": "false"}
+    file = URL.create("duckdb", database=str(published))
+    warehouse = Warehouse(_engine(file, read_only=True, config=config))
+    try:
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
+def current_writer(published: Path) -> str | None:
+    """The process that writes the warehouse now; None: nobody does. Nothing is made, and nobody is kept waiting."""
+    try:
+        with published.with_name(f"{published.name}.lock").open() as lock:
+            try:
+                # Shared and for an instant only: a sync that comes right then tries again.
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _holder(lock)
+    except OSError:
+        return None
+    return None
+
+
+def foreign_log(published: Path) -> str | None:
+    """The name of a log beside the warehouse: another program has it open for writing, or was killed while it had."""
+    log = _log_of(published)
+    return log.name if published.exists() and log.exists() else None
+
+
+def warehouse_file(url: URL) -> Path:
+    """The file that the URL names; raises ConfigurationError where it names none."""
+    if not url.database or url.database == ":memory:" or url.host:
+        raise ConfigurationError("WAREHOUSE_URL names no file: write duckdb:///path/to/file.duckdb")
+    return Path(url.database).resolve()
+
+
+_PRIVATE_COPY = {"checkpoint_threshold": "4GB", "threads": "1"}
+"""Nothing of a private copy has to survive a kill: one checkpoint at its end does for many along the way."""
+
+
+def _engine(url: URL, **connect_args: Any) -> Engine:
+    engine = create_engine(url, connect_args=connect_args, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _speak_utc(connection: Any, _: Any) -> None:
+        connection.execute("SET TimeZone = 'UTC'")
+
+    return engine
+
+
+@contextmanager
+def _only_writer(published: Path, wait: float, sleep: Callable[[float], None]) -> Iterator[None]:
+    # The kernel drops the lock when its holder dies, however it dies.
+    with published.with_name(f"{published.name}.lock").open("a+") as lock:
+        waited = 0.0
+        while not _try_lock(lock):
+            if waited >= wait:
+                raise WarehouseBusyError(
+                    f"{published} is being written by process {_holder(lock)}: wait for it to end, or stop it; "
+                    "what was observed meanwhile is kept and loaded by the next sync"
+                )
+            sleep(0.2)
+            waited += 0.2
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _holder(lock: Any) -> str:
+    lock.seek(0)
+    return printable(lock.read(40)) or "unknown"
+
+
+def _try_lock(lock: Any) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _refuse_foreign_log(published: Path) -> None:
+    """A log beside the published file is another program's: it writes there, or was killed while it did."""
+    if name := foreign_log(published):
+        raise WarehouseError(
+            f"another program has {published} open for writing, or was killed while it had: close it, or delete {name}"
+        )
+    # A log whose file is gone would spoil the next one.
+    _log_of(published).unlink(missing_ok=True)
+
+
+def _publish(aside: Path, published: Path) -> None:
+    if _log_of(aside).exists():
+        # DuckDB folds its log into the file when the last connection closes; what is in the log would be lost.
+        raise WarehouseError(f"cannot publish {published}: the copy was not closed whole (disk full?)")
+    with aside.open("rb+") as file:
+        os.fsync(file.fileno())
+    if published.exists():
+        keep = published.with_name(f".{published.name}.keeping")
+        keep.unlink(missing_ok=True)
+        os.link(published, keep)
+        keep.replace(published.with_name(f"{published.stem}.previous{published.suffix}"))
+    aside.replace(published)
+    fsync_folder(published.parent)
+
+
+def _discard(aside: Path) -> None:
+    for leftover in (aside, _log_of(aside)):
+        leftover.unlink(missing_ok=True)
+
+
+def _log_of(aside: Path) -> Path:
+    return aside.with_name(f"{aside.name}.wal")

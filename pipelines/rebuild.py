@@ -1,0 +1,127 @@
+"""The fold over the landing made again: into a fresh warehouse, or to be compared with the one that is there.
+
+The landing alone determines the history. So whatever happened to a warehouse, and whatever a newer program reads in
+the pages that an older one could not, a rebuild puts it right, day for day.
+Not here: how a fresh warehouse takes the place of the published one (publish.py).
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import Table
+
+from pipelines.errors import LandingError, printable
+from pipelines.landing import landed_files
+from pipelines.load import load_pending
+from pipelines.publish import reading, rebuilding
+from pipelines.schema import FACTS
+from pipelines.warehouse import Warehouse
+
+
+def rebuild(address: str, landing: Path, *, wait: float = 60.0) -> dict[str, int]:
+    """Make the warehouse again from the landing and publish it whole; returns the rows of each table.
+
+    Raises LandingError, and leaves the published warehouse as it is, when there is nothing landed or an observation
+    cannot be loaded; WarehouseBusyError and WarehouseError as `writing`.
+    """
+    with rebuilding(address, wait=wait) as warehouse:
+        _load_all(warehouse, landing)
+        return {table.name: warehouse.count(table) for table in FACTS}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first row in which the published warehouse is not what the landing says."""
+
+    table: str
+    key: dict[str, Any]
+    column: str
+    """Empty where one of them lacks the whole row."""
+    published: Any
+    from_landing: Any
+
+    def __str__(self) -> str:
+        where = ", ".join(f"{name} {_shown(value)}" for name, value in self.key.items())
+        if not self.column:
+            lacking = "the warehouse" if self.published is None else "what the landing says"
+            return f"{self.table}: {lacking} lacks the row of {where}"
+        return (
+            f"{self.table}, row of {where}: {self.column} is {_shown(self.published)} in the warehouse, "
+            f"{_shown(self.from_landing)} from the landing"
+        )
+
+
+def _shown(value: Any) -> str:
+    return printable(str(value), 200)
+
+
+def verify(address: str, landing: Path) -> Difference | None:
+    """Compare the published warehouse with a rebuild, row by row; the first difference, None if there is none.
+
+    Changes nothing. Raises LandingError as `rebuild`, WarehouseError when nothing is published.
+    """
+    with _rebuilt_aside(landing) as rebuilt, reading(address) as published:
+        if published is None:
+            raise LandingError("nothing was published yet: there is nothing to compare the landing with")
+        for table in FACTS:
+            if found := first_difference(table, published.facts(table), rebuilt.facts(table)):
+                return found
+    return None
+
+
+@contextmanager
+def _rebuilt_aside(landing: Path) -> Iterator[Warehouse]:
+    """A warehouse made from the landing, in a file of its own that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="backup-shares-") as folder:
+        address = f"duckdb:///{folder}/rebuilt.duckdb"
+        rebuild(address, landing)
+        with reading(address) as warehouse:
+            if warehouse is None:
+                raise LandingError("the rebuilt warehouse is gone")
+            yield warehouse
+
+
+def _load_all(warehouse: Warehouse, landing: Path) -> None:
+    if not landed_files(landing):
+        raise LandingError(f"nothing is landed in {landing} (LANDING_DIR): there is nothing to rebuild from")
+    with tempfile.TemporaryDirectory(prefix="backup-shares-") as staging:
+        unloaded = load_pending(warehouse, landing, Path(staging))
+    if unloaded:
+        first = unloaded[0]
+        raise LandingError(
+            f"{len(unloaded)} landed observations cannot be loaded, so nothing was published; "
+            f"the first is {first.file.name}: {first.reason}"
+        )
+
+
+def first_difference(table: Table, published: pa.Table, rebuilt: pa.Table) -> Difference | None:
+    """The first row by key that differs; both tables hold all columns of `table`, each key once."""
+    keys = _key_columns(table)
+    order = [(name, "ascending") for name in keys]
+    one, other = published.sort_by(order), rebuilt.sort_by(order)
+    if one.equals(other):
+        return None
+    ours, theirs = (_rows_by_key(each, keys) for each in (one, other))
+    for key in sorted(ours.keys() | theirs.keys()):
+        mine, its = ours.get(key), theirs.get(key)
+        named = dict(zip(keys, key, strict=True))
+        if mine is None or its is None:
+            return Difference(table.name, named, "", mine, its)
+        for column in mine:
+            if mine[column] != its[column]:
+                return Difference(table.name, named, column, mine[column], its[column])
+    return None
+
+
+def _rows_by_key(rows: pa.Table, keys: list[str]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    return {tuple(row[name] for name in keys): row for row in rows.to_pylist()}
+
+
+def _key_columns(table: Table) -> list[str]:
+    names: list[str] = table.info["row_key"]
+    return names

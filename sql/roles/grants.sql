@@ -1,0 +1,39 @@
+-- What the groups of roles.sql may do with the tables and views of a warehouse on PostgreSQL.
+--
+-- Run by a login in backup_shares_migrator, or by a superuser, whenever tables or views were made anew:
+--
+--     psql --single-transaction -v ON_ERROR_STOP=1 -f sql/roles/grants.sql 'dbname=warehouse'
+--
+-- Safe to run again: it takes all rights away and gives those below. Nothing happens where the groups were not made.
+
+DO $$
+DECLARE
+    view_name text;
+BEGIN
+    IF (SELECT count(*) FROM pg_roles WHERE rolname IN ('backup_shares_loader', 'backup_shares_analyst')) < 2 THEN
+        RETURN;
+    END IF;
+
+    REVOKE ALL ON backup_share_history, backup_history, observations, rejected_records, schema_version
+        FROM PUBLIC, backup_shares_loader, backup_shares_analyst;
+
+    GRANT SELECT ON schema_version TO backup_shares_loader;
+    GRANT SELECT, INSERT ON backup_share_history, backup_history, observations, rejected_records
+        TO backup_shares_loader;
+    -- Of a version only its end can ever change; what the ledger says stays.
+    GRANT UPDATE (valid_to, closed_by) ON backup_share_history, backup_history TO backup_shares_loader;
+
+    FOR view_name IN
+        SELECT viewname
+        FROM pg_views
+        WHERE
+            schemaname = current_schema()
+            AND viewowner = (
+                SELECT tableowner FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'observations'
+            )
+    LOOP
+        EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, backup_shares_loader, backup_shares_analyst', view_name);
+        EXECUTE format('GRANT SELECT ON %I TO backup_shares_loader, backup_shares_analyst', view_name);
+    END LOOP;
+END
+$$;
