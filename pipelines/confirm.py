@@ -59,8 +59,7 @@ def confirm(
 
 def absent_shares(known: Mapping[str, str], proof: Walk) -> dict[str, str]:
     """The known shares that no page of the walk showed."""
-    seen = proof.ids.union(proof.excluded_ids)
-    return {share_id: backup_id for share_id, backup_id in known.items() if share_id not in seen}
+    return {share_id: known[share_id] for share_id in known.keys() - proof.ids - {*proof.excluded_ids}}
 
 
 def _complaint_about_filter(present: Collection[Row], ask: Ask) -> str:

@@ -11,6 +11,7 @@ Not here: the rules for one record (records.py), which rows open or close versio
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -81,11 +82,12 @@ def normalize_pages(pages: Iterable[bytes], excluded_ids: Collection[str] = ()) 
 
 def normalize_difference(difference: Difference, earlier_id: str) -> Normalized | None:
     """What differs from the earlier observation as tables, if all of that could be read; else None."""
-    new, left = (normalize_pages([page.body]) for page in (difference.new, difference.left))
-    is_whole = len(new.shares) == difference.new.record_count and len(left.shares) == difference.left.record_count
-    if not is_whole or new.conflict_count:
+    new, (left, unread) = normalize_pages([difference.new.body]), _flat([difference.left.body])
+    left_ids = dict.fromkeys(left.column("share.share_id").to_pylist())
+    is_whole = len(new.shares) == difference.new.record_count and len(left_ids) == difference.left.record_count
+    if not is_whole or unread or new.conflict_count:
         return None
-    return replace(new, since=Since(earlier_id, tuple(left.shares["share_id"])))
+    return replace(new, since=Since(earlier_id, tuple(left_ids)))
 
 
 def _flat(pages: Iterable[bytes]) -> tuple[pa.Table, list[dict[str, Any]]]:
@@ -217,9 +219,22 @@ def _latest_of_each_share(flat: pa.Table, excluded: Collection[str]) -> tuple[pa
     again = codes.duplicated(keep=False)
     if not again.any():
         return flat, 0
-    told = _frame(flat.filter(pa.array(again))).drop_duplicates()
-    conflicts = int(told["share.share_id"].duplicated().sum())
-    return flat.filter(pa.array(~codes.duplicated(keep="last"))), conflicts
+    told = flat.filter(pa.array(again))
+    places = pd.Series(np.arange(len(told)), index=codes[again])
+    first_places = places[~places.index.duplicated()]
+    conflicts = 0
+    if not told.equals(told.take(first_places[places.index].to_numpy())):  # comparing them as pandas rows costs more
+        conflicts = int(_frame(told).drop_duplicates()["share.share_id"].duplicated().sum())
+    return _rows(flat, ~codes.duplicated(keep="last").to_numpy()), conflicts
+
+
+def _rows(table: pa.Table, wanted: "np.ndarray[Any, np.dtype[np.bool_]]") -> pa.Table:
+    """The wanted rows; where nearly all are (pages overlap by one), they are stretches of the table and no copy."""
+    others = np.flatnonzero(~wanted)
+    if len(others) > len(table) // 100:
+        return table.filter(pa.array(wanted))
+    stretches = pairwise([-1, *others.tolist(), len(table)])
+    return pa.concat_tables([table.slice(before + 1, after - before - 1) for before, after in stretches])
 
 
 def _codes(values: pa.ChunkedArray) -> "pd.Series[int]":
@@ -233,7 +248,8 @@ def _shares(flat: pa.Table) -> pd.DataFrame:
 
 
 def _backups(flat: pa.Table) -> tuple[pd.DataFrame, int]:
-    flat = flat.filter(flat.column("backup.backup_id").is_valid())
+    if flat.column("backup.backup_id").null_count:
+        flat = flat.filter(flat.column("backup.backup_id").is_valid())
     received = [field.name for field in records.FLAT_FIELDS if field.name.startswith("backup.")]
     table = flat.select(received).rename_columns([name.removeprefix("backup.") for name in received])
     table, has_conflicts = _without_copies(table)
@@ -248,11 +264,11 @@ def _backups(flat: pa.Table) -> tuple[pd.DataFrame, int]:
 def _without_copies(table: pa.Table) -> tuple[pa.Table, bool]:
     """Each backup once, where all shares of it say the same; else the table as it is, and True."""
     codes = _codes(table.column("backup_id"))
-    first_of_code = codes.drop_duplicates().index.to_numpy()
-    copies = codes[codes.duplicated()]
-    if not table.take(copies.index.to_numpy()).equals(table.take(first_of_code[copies])):
+    is_copy = codes.duplicated().to_numpy()
+    first_of_code = np.flatnonzero(~is_copy)
+    if is_copy.any() and not table.filter(pa.array(is_copy)).equals(table.take(first_of_code[codes[is_copy]])):
         return table, True
-    return table.take(first_of_code), False
+    return _rows(table, ~is_copy), False
 
 
 def _with_dependency_flag(table: pa.Table) -> pa.Table:

@@ -32,7 +32,8 @@ _WITHHELD = '"[withheld: unreadable text with key material]"'
 
 def blank_key_material(body: bytes) -> bytes:
     """`body`, a page that is JSON, with the value of every `VK` emptied, also inside JSON that stands in a string."""
-    plain = None if _ESCAPED_BYTES.search(body) else _blank_plain(body)
+    # Most pages have no such escape at all, and looking for plain bytes costs a tenth of looking for a pattern.
+    plain = None if b"\\u00" in body and _ESCAPED_BYTES.search(body) else _blank_plain(body)
     return plain if plain is not None else _blank_json(body.decode()).encode()
 
 

@@ -18,6 +18,9 @@ import httpcore
 from pipelines.errors import ApiError, ConfigurationError, EndpointError, TransientApiError, printable, system_words
 from pipelines.traffic import Clock
 
+_READ_BYTES = 2**18
+"""Bytes taken from a socket at once, if they are there: the library asks for a quarter of it, and each piece costs."""
+
 
 class Deadline(threading.local):
     """When the request that this thread is sending must be over, by the client's clock."""
@@ -56,7 +59,7 @@ class _DeadlineStream(httpcore.NetworkStream):
         self._stream, self._backend = stream, backend
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._backend.left(timeout))
+        return self._stream.read(max(max_bytes, _READ_BYTES), self._backend.left(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, self._backend.left(timeout))
