@@ -21,7 +21,7 @@ import pytest
 
 from pipelines.ask import SORT_COLUMNS, Reading, ask, together
 from pipelines.auth import StaticToken
-from pipelines.cli import SORT_KEYS
+from pipelines.cli.looking import SORT_KEYS
 from pipelines.client import ShareClient
 from pipelines.connect import OpenClouds
 from pipelines.filters import Filters
