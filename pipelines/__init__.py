@@ -16,6 +16,7 @@
                      auth.py         credentials -> accounts: projects, tokens, endpoint
                      connect.py      settings -> clients that are ready to ask
     Door 2: the disk landing.py      raw pages, written once
+                     baseline.py     what the first of them said, frozen when they are pruned
                      redact.py       key material out of them
                      warehouse.py    the database
                      engines.py      what DuckDB and PostgreSQL do each in its own way
@@ -33,6 +34,7 @@
     Verb 3 record    history.py      what opens, what closes
                      load.py         what is landed and not recorded yet
                      rebuild.py      the same again from the landing, or compared with it
+                     retention.py    what is old goes, when it is frozen
     Conductor        definitions.py  all that Dagster is told
                      defs/           assets, resources
                      tuning.py       memory of the process

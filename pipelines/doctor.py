@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pipelines import baseline
 from pipelines.auth import Account, accounts
 from pipelines.client import ShareClient, Transport
 from pipelines.connect import open_clouds, utc_now
@@ -44,7 +45,7 @@ from pipelines.landing import LandedFile, folder_state, landed_files, read_obser
 from pipelines.observation import Direction, Listing
 from pipelines.publish import reading, warehouse_file, warehouse_name
 from pipelines.rows import Row, read_rows, with_ids
-from pipelines.schema import metadata, report
+from pipelines.schema import metadata, observations, report
 from pipelines.settings import Settings
 from pipelines.warehouse import Ledger, Warehouse
 
@@ -265,14 +266,17 @@ def _landing_folder(landing: Path) -> Iterator[Finding]:
         judgement = Judgement(State.OK, "is not there yet; the first sync makes it")
     yield Finding("landing", about, judgement)
     yield Finding("space", about, judge_space(state.free_bytes))
-    yield from (Finding("landing", about, each) for each in _damaged(landing))
+    yield from (Finding("landing", about, each) for each in [*_damaged(landing), *_baseline(landing)])
 
 
 def _damaged(landing: Path) -> list[Judgement]:
     """What is wrong with landed files, by their proofs; a page that the disk has spoilt is met when it is read."""
     files = landed_files(landing)
     ours = {file.path for file in files}
-    strangers = [path for path in sorted(landing.glob("**/*.parquet")) if path not in ours]
+    pruned = landing / baseline.FOLDER
+    strangers = [
+        path for path in sorted(landing.glob("**/*.parquet")) if path not in ours and pruned not in path.parents
+    ]
     advice = "move it out of LANDING_DIR"
     problems = [
         Judgement(State.ATTENTION, f"{path.relative_to(landing)} is no file of the landing", advice)
@@ -285,6 +289,17 @@ def _damaged(landing: Path) -> list[Judgement]:
     return problems or (
         [Judgement(State.OK, f"{len(files)} observations are landed, their proofs whole")] if files else []
     )
+
+
+def _baseline(landing: Path) -> Iterator[Judgement]:
+    try:
+        if frozen := baseline.find(landing):
+            count = len(frozen.facts()[observations.name])
+            yield Judgement(
+                State.OK, f"{count} observations before {frozen.horizon:%Y-%m-%d} are frozen in {frozen.name}, whole"
+            )
+    except LandingError as error:
+        yield Judgement(State.BROKEN, str(error))
 
 
 def _damage(file: LandedFile) -> str:

@@ -2,12 +2,13 @@
 
 DuckDB allows either one writer or many readers of a file. So a sync works on a private copy and publishes it by an
 atomic rename: readers never wait for it, it never waits for readers, and a kill at any moment leaves the published
-file whole. A lock file admits one writer at a time; the previous file is kept beside the published one.
+file whole. A lock file admits one writer at a time; previous files are kept beside the published one.
 Not here: what is written (warehouse.py), a warehouse on a server (postgres.py).
 """
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,10 +25,13 @@ from pipelines.warehouse import Warehouse, warehouse_errors
 
 
 @contextmanager
-def writing(url: URL, *, wait: float, sleep: Callable[[float], None], afresh: bool = False) -> Iterator[Warehouse]:
+def writing(
+    url: URL, *, wait: float, keep: int, sleep: Callable[[float], None], afresh: bool = False
+) -> Iterator[Warehouse]:
     """The warehouse for one writer; what it wrote is published when the block ends well, else nothing is.
 
-    `afresh`: the copy begins empty. Raises WarehouseBusyError when another writer does not end within `wait` seconds.
+    `afresh`: the copy begins empty. `keep`: how many files that were published before stay.
+    Raises WarehouseBusyError when another writer does not end within `wait` seconds.
     """
     published = warehouse_file(url)
     try:
@@ -44,7 +48,7 @@ def writing(url: URL, *, wait: float, sleep: Callable[[float], None], afresh: bo
                 warehouse.migrate()
                 yield warehouse
                 warehouse.close()
-                _publish(aside, published)
+                _publish(aside, published, keep)
             finally:
                 warehouse.close()
                 _discard(aside)
@@ -178,26 +182,41 @@ def _refuse_foreign_writer(published: Path) -> None:
                 duckdb.connect(str(published), read_only=True).close()  # its message names the process
 
 
-def previous_file(published: Path) -> Path:
-    """Where the state before the published one is kept."""
-    return published.with_name(f"{published.stem}.previous{published.suffix}")
+def previous_file(published: Path, age: int = 1) -> Path:
+    """Where the state before the published one is kept; with `age` 2 the one before that, and so on."""
+    number = "" if age == 1 else f"-{age}"
+    return published.with_name(f"{published.stem}.previous{number}{published.suffix}")
 
 
-def _publish(aside: Path, published: Path) -> None:
+def _make_room(published: Path, keep: int) -> None:
+    """Let every previous file be one older; those beyond `keep` go. A kill on the way leaves a gap in the numbers."""
+    previous = previous_file(published)
+    if previous.exists() and not previous.samefile(published):  # else a sync was killed after it had kept this one
+        for age in range(keep, 1, -1):
+            if (younger := previous_file(published, age - 1)).exists():
+                younger.replace(previous_file(published, age))
+    numbered = re.compile(rf"{re.escape(published.stem)}\.previous-([0-9]+){re.escape(published.suffix)}")
+    for path in published.parent.iterdir():
+        if (match := numbered.fullmatch(path.name)) and int(match[1]) > keep:
+            path.unlink(missing_ok=True)
+
+
+def _publish(aside: Path, published: Path, keep: int) -> None:
     if _log_of(aside).exists():
         # DuckDB folds its log into the file when the last connection closes; what is in the log would be lost.
         raise WarehouseError(f"cannot publish {published}: the copy was not closed whole (disk full?)")
     with aside.open("rb+") as file:
         os.fsync(file.fileno())
     if published.exists():
-        keep = published.with_name(f".{published.name}.keeping")
-        keep.unlink(missing_ok=True)
-        os.link(published, keep)
+        _make_room(published, keep)
+        kept = published.with_name(f".{published.name}.keeping")
+        kept.unlink(missing_ok=True)
+        os.link(published, kept)
         try:
-            keep.replace(previous_file(published))
+            kept.replace(previous_file(published))
         finally:
             # Two names of one file stay as they are: then a sync was killed after it had kept this one.
-            keep.unlink(missing_ok=True)
+            kept.unlink(missing_ok=True)
     aside.replace(published)
     fsync_folder(published.parent)
 

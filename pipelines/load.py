@@ -2,7 +2,7 @@
 
 The landing is the truth, the warehouse a fold over it. So a sync records whatever is landed and not recorded yet,
 its own observations and those of a sync that was killed or met a warehouse that was down; a fresh warehouse beside an
-old landing is filled from the first day on.
+old landing is filled from the first day on, or from the baseline of a landing that was pruned.
 Staging holds normalized frames between two steps of a sync; losing it costs time only.
 Not here: what recording does (warehouse.py), what a page means (normalize.py).
 """
@@ -14,11 +14,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
+from pipelines import baseline
 from pipelines.delta import CountedPage, compare
 from pipelines.errors import BackupSharesError, LandingError, StaleDifferenceError, WarehouseError, system_words
 from pipelines.landing import (
@@ -140,20 +142,25 @@ def _counted(file: LandedFile) -> Iterator[CountedPage]:
     return (CountedPage(body, count) for body, count in read_counted_pages(file))
 
 
-def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unloaded]:
+def load_pending(
+    warehouse: Warehouse, landing: Path, staging: Path, *, before: datetime | None = None
+) -> list[Unloaded]:
     """Record all pending observations; returns those that could not be, the others are recorded all the same.
 
-    After a failure the later observations of the same listing wait, so that order is kept.
+    After a failure the later observations of the same listing wait, so that order is kept. `before`: those observed
+    before that instant only. Raises as `begin_from_baseline`.
     """
     for leftover in abandoned(staging.glob(".*-*")):
         shutil.rmtree(leftover, ignore_errors=True)
-    ledger = warehouse.ledger()
+    ledger = begin_from_baseline(warehouse, landing)
     for staged in staging.glob("[!.]*"):
         if staged.name in ledger.observation_ids:  # a sync was killed right after it had recorded it
             shutil.rmtree(staged, ignore_errors=True)
     unloaded: list[Unloaded] = []
     stuck: set[Listing] = set()
     for file in pending_files(landing, ledger):
+        if before is not None and file.observed_at >= before:
+            break
         if file.listing in stuck:
             unloaded.append(Unloaded(file, "waits for an earlier observation of its listing"))
             continue
@@ -165,6 +172,26 @@ def load_pending(warehouse: Warehouse, landing: Path, staging: Path) -> list[Unl
         else:
             shutil.rmtree(staging / file.observation_id, ignore_errors=True)
     return unloaded
+
+
+def begin_from_baseline(warehouse: Warehouse, landing: Path) -> Ledger:
+    """Fill an empty warehouse with what was frozen when the landing was pruned, if it was; returns the ledger then.
+
+    Raises LandingError where the baseline is damaged, WarehouseError for a warehouse that lacks some of it: what is
+    landed now would be recorded as if nothing had been before.
+    """
+    ledger, frozen = warehouse.ledger(), baseline.find(landing)
+    if frozen is None:
+        return ledger
+    if not ledger.observation_ids:
+        warehouse.begin_with(frozen.facts())
+        ledger = warehouse.ledger()
+    if lacking := frozen.observation_ids() - ledger.observation_ids:
+        raise WarehouseError(
+            f"the warehouse lacks {len(lacking)} observations before {frozen.horizon:%Y-%m-%d} whose pages were pruned "
+            f"into {frozen.name}: `backup-shares rebuild` makes it again from there"
+        )
+    return ledger
 
 
 def _record(warehouse: Warehouse, file: LandedFile, staging: Path) -> None:

@@ -49,17 +49,18 @@ def warehouse_name(address: str) -> str:
 
 
 def writing(
-    address: str, *, wait: float = 60.0, sleep: Callable[[float], None] = time.sleep
+    address: str, *, wait: float = 60.0, keep: int = 1, sleep: Callable[[float], None] = time.sleep
 ) -> AbstractContextManager[Warehouse]:
     """The warehouse for a writer. A DuckDB file is published when the block ends well, a server commits on the way.
 
+    `keep`: how many DuckDB files that were published before stay beside the published one.
     Raises ConfigurationError for an address of another kind, WarehouseBusyError when another writer does not end
     within `wait` seconds, WarehouseError when the tables are of another version.
     """
     url = warehouse_url(address)
     if url.drivername == SERVER:
         return postgres.writing(url, wait=wait, sleep=sleep)
-    return duckdb_file.writing(url, wait=wait, sleep=sleep)
+    return duckdb_file.writing(url, wait=wait, keep=keep, sleep=sleep)
 
 
 def reading(address: str) -> AbstractContextManager[Warehouse | None]:
@@ -69,10 +70,10 @@ def reading(address: str) -> AbstractContextManager[Warehouse | None]:
 
 
 def rebuilding(
-    address: str, *, wait: float = 60.0, sleep: Callable[[float], None] = time.sleep
+    address: str, *, wait: float = 60.0, keep: int = 1, sleep: Callable[[float], None] = time.sleep
 ) -> AbstractContextManager[Warehouse]:
     """An empty warehouse that takes the place of the published one, whatever its version, when the block ends well."""
     url = warehouse_url(address)
     if url.drivername == SERVER:
         return postgres.rebuilding(url, wait=wait, sleep=sleep)
-    return duckdb_file.writing(url, wait=wait, sleep=sleep, afresh=True)
+    return duckdb_file.writing(url, wait=wait, keep=keep, sleep=sleep, afresh=True)

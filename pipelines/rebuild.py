@@ -2,6 +2,7 @@
 
 The landing alone determines the history. So whatever happened to a warehouse, and whatever a newer program reads in
 the pages that an older one could not, a rebuild puts it right, day for day.
+Of a landing that was pruned the beginning is the frozen one (baseline.py).
 Not here: how a fresh warehouse takes the place of the published one (publish.py).
 """
 
@@ -9,12 +10,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import Table
 
+from pipelines import baseline
 from pipelines.errors import LandingError, printable
 from pipelines.landing import landed_files
 from pipelines.load import load_pending
@@ -23,14 +26,19 @@ from pipelines.schema import FACTS
 from pipelines.warehouse import Warehouse
 
 
-def rebuild(address: str, landing: Path, *, wait: float = 60.0) -> dict[str, int]:
+def rebuild(
+    address: str, landing: Path, *, wait: float = 60.0, keep: int = 1, before: datetime | None = None
+) -> dict[str, int]:
     """Make the warehouse again from the landing and publish it whole; returns the rows of each table.
+
+    A landing that was pruned begins with its baseline. `before`: as if nothing had been observed from then on.
+    `keep`: as `writing`.
 
     Raises LandingError, and leaves the published warehouse as it is, when there is nothing landed or an observation
     cannot be loaded; WarehouseBusyError and WarehouseError as `writing`.
     """
-    with rebuilding(address, wait=wait) as warehouse:
-        _load_all(warehouse, landing)
+    with rebuilding(address, wait=wait, keep=keep) as warehouse:
+        _load_all(warehouse, landing, before)
         return {table.name: warehouse.count(table) for table in FACTS}
 
 
@@ -65,7 +73,7 @@ def verify(address: str, landing: Path) -> Difference | None:
 
     Changes nothing. Raises LandingError as `rebuild`, WarehouseError when nothing is published.
     """
-    with _rebuilt_aside(landing) as rebuilt, reading(address) as published:
+    with rebuilt_aside(landing) as rebuilt, reading(address) as published:
         if published is None:
             raise LandingError("nothing was published yet: there is nothing to compare the landing with")
         for table in FACTS:
@@ -75,28 +83,38 @@ def verify(address: str, landing: Path) -> Difference | None:
 
 
 @contextmanager
-def _rebuilt_aside(landing: Path) -> Iterator[Warehouse]:
-    """A warehouse made from the landing, in a file of its own that is gone afterwards."""
+def rebuilt_aside(landing: Path, *, before: datetime | None = None) -> Iterator[Warehouse]:
+    """A warehouse made from the landing as by `rebuild`, in a file of its own that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="backup-shares-") as folder:
         address = f"duckdb:///{folder}/rebuilt.duckdb"
-        rebuild(address, landing)
+        rebuild(address, landing, before=before)
         with reading(address) as warehouse:
             if warehouse is None:
                 raise LandingError("the rebuilt warehouse is gone")
             yield warehouse
 
 
-def _load_all(warehouse: Warehouse, landing: Path) -> None:
-    if not landed_files(landing):
+def _load_all(warehouse: Warehouse, landing: Path, before: datetime | None) -> None:
+    frozen = baseline.find(landing)
+    if frozen is None and not landed_files(landing):
         raise LandingError(f"nothing is landed in {landing} (LANDING_DIR): there is nothing to rebuild from")
     with tempfile.TemporaryDirectory(prefix="backup-shares-") as staging:
-        unloaded = load_pending(warehouse, landing, Path(staging))
+        unloaded = load_pending(warehouse, landing, Path(staging), before=before)
     if unloaded:
         first = unloaded[0]
         raise LandingError(
             f"{len(unloaded)} landed observations cannot be loaded, so nothing was published; "
             f"the first is {first.file.name}: {first.reason}"
         )
+    ledger = warehouse.ledger()
+    if late := [file for file in landed_files(landing) if ledger.is_too_old(file)]:
+        raise LandingError(
+            f"{len(late)} landed observations are older than what was pruned of their listing, and no part of it, so "
+            f"nothing was published; move them out of LANDING_DIR to go on without them; the first is {late[0].name}"
+        )
+    if baseline.find(landing) != frozen:
+        # Files may have gone before they were read; each is in the newer baseline.
+        raise LandingError(f"{landing} was pruned meanwhile, so nothing was published: run it again")
 
 
 def first_difference(table: Table, published: pa.Table, rebuilt: pa.Table) -> Difference | None:

@@ -32,7 +32,8 @@ from sqlalchemy.types import TypeEngine
 from pipelines.errors import ConfigurationError
 
 SCHEMA_VERSION = 1
-"""Raised with every change of a table. What an earlier version made is made again from the landing."""
+"""Raised with every change of a table. What an earlier version made is made again from the landing; baselines of pruned
+landings hold tables of their version (baseline.py)."""
 
 OPEN_END = datetime(9999, 12, 31, tzinfo=UTC)
 """`valid_to` of a version that is current. The views show it as null; as a value it lets (key, valid_to) be unique."""

@@ -116,6 +116,18 @@ class Settings(BaseSettings):
         float,
         Field(ge=0, le=3600, description="Seconds to wait for another sync, or a rebuild, that holds the warehouse."),
     ] = 60.0
+    warehouse_keep: Annotated[
+        int,
+        Field(ge=1, le=1000, description="DuckDB files of earlier syncs that stay beside the published one."),
+    ] = 1
+    landing_keep_days: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=100_000,
+            description="Days after which `backup-shares prune` may remove raw pages. Unset: they are kept for ever.",
+        ),
+    ] = None
     sync_hour: Annotated[int, Field(ge=0, le=23, description="Hour of the daily schedule, UTC.")] = 3
 
     @property

@@ -6,7 +6,7 @@ in its own way (engines.py), how a warehouse is opened and published (publish.py
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from pipelines.landing import LandedFile
 from pipelines.normalize import Normalized
 from pipelines.observation import Direction, Listing, Observation
 from pipelines.schema import (
+    FACTS,
     HISTORY_TABLES,
     OPEN_END,
     SCHEMA_VERSION,
@@ -116,6 +117,17 @@ class Warehouse:
                 _append(connection, rejected_records, _rejected_rows(observation, normalized))
             row = _ledger_row(observation, file, sha256, normalized) | counts
             connection.execute(insert(observations).values(row))
+
+        self._transact(work)
+
+    def begin_with(self, facts: Mapping[str, pa.Table]) -> None:
+        """Take rows of all FACTS, by the table's name, as what was recorded so far; one that is not empty stays."""
+
+        def work(connection: Connection) -> None:
+            ways_of(connection).hold(connection, "beginning")
+            if not _value(connection, select(func.count()).select_from(observations)):
+                for table in FACTS:
+                    _append(connection, table, facts[table.name])
 
         self._transact(work)
 

@@ -301,6 +301,28 @@ class Counter:
             self._act(point)
 
 
+class Killed(BaseException):
+    """As if the process were gone, within a process that goes on."""
+
+
+class Mortal:
+    """Dies at a file operation, and stays dead: also what would clean up is not done.
+
+    Counted is from the first point on that begins with `begin`; statements are not.
+    """
+
+    def __init__(self, at: int | None, begin: str) -> None:
+        self.points: list[str] = []
+        self._at, self._begin = at, begin
+
+    def __call__(self, point: str) -> None:
+        if is_statement(point) or not (self.points or point.startswith(self._begin)):
+            return
+        self.points.append(point)
+        if self._at is not None and len(self.points) > self._at:
+            raise Killed(point)
+
+
 def die(_: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

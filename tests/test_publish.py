@@ -5,15 +5,17 @@ Not here: what is written (test_warehouse.py).
 """
 
 import os
+import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from pipelines.errors import ConfigurationError, WarehouseBusyError, WarehouseError
 from pipelines.publish import reading, warehouse_file, writing
+from tests.crash import Killed, Mortal, listening
 from tests.oracle import B1, B2, S1, S2, day, make_observation, make_page, make_share, record, rows
 
 FIRST = make_observation(day(1)), make_page(make_share(S1, B1))
@@ -79,6 +81,76 @@ with writing(sys.argv[1]) as warehouse:
     sys.stdin.readline()
 print("done", flush=True)
 """
+
+
+# --- previous files ---------------------------------------------------------------------------------------------------
+
+
+def published_days(address: str) -> dict[str, int]:
+    """Every warehouse file of the folder, and how many days are recorded in it."""
+    found = {}
+    for path in sorted(warehouse_file(address).parent.glob("*.duckdb")):
+        with reading(f"duckdb:///{path}") as warehouse:
+            found[path.name] = rows(warehouse, "SELECT count(*) FROM observations")[0][0]
+    return found
+
+
+def write_day(address: str, number: int, keep: int) -> None:
+    with writing(address, keep=keep) as warehouse:
+        record(warehouse, make_observation(day(number)), FIRST[1])
+
+
+def test_as_many_previous_files_stay_as_are_wanted_and_the_youngest_has_no_number(address):
+    for number in range(1, 6):
+        write_day(address, number, keep=3)
+    assert published_days(address) == {
+        "warehouse.duckdb": 5,
+        "warehouse.previous.duckdb": 4,
+        "warehouse.previous-2.duckdb": 3,
+        "warehouse.previous-3.duckdb": 2,
+    }
+    write_day(address, 6, keep=2)
+    assert published_days(address) == {
+        "warehouse.duckdb": 6,
+        "warehouse.previous.duckdb": 5,
+        "warehouse.previous-2.duckdb": 4,
+    }
+    write_day(address, 7, keep=1)
+    assert published_days(address) == {"warehouse.duckdb": 7, "warehouse.previous.duckdb": 6}
+
+
+def test_a_file_of_somebody_else_is_not_taken_for_a_previous_one(address):
+    write_day(address, 1, keep=1)
+    others = [f"warehouse.{name}.duckdb" for name in ("previous-9x", "previous-", "older-9")]
+    for name in others:
+        warehouse_file(address).with_name(name).touch()
+    write_day(address, 2, keep=1)
+    assert set(others) <= set(files_of(address))
+
+
+def test_a_sync_killed_while_it_published_costs_no_previous_file(address):
+    """At every file operation of the publishing; the next one goes on."""
+    for number in range(1, 4):
+        write_day(address, number, keep=3)
+    points = 1
+    at = 0
+    while at < points:
+        folder = warehouse_file(address).parent.parent / f"killed-{at}"
+        shutil.copytree(warehouse_file(address).parent, folder)
+        copy = f"duckdb:///{folder}/warehouse.duckdb"
+        mortal = Mortal(at, begin="before fsync")
+        with suppress(Killed), listening(mortal):
+            write_day(copy, 4, keep=3)
+        points = max(points, len(mortal.points) + (at < len(mortal.points)))
+        assert 3 in published_days(copy).values(), mortal.points[-1]
+        assert published_days(copy)["warehouse.duckdb"] in (3, 4)
+        write_day(copy, 5, keep=3)
+        days = sorted(published_days(copy).values(), reverse=True)
+        assert days[0] in (4, 5)
+        assert {3, 2, 1} <= set(days) or days[:3] == [5, 4, 3], mortal.points[-1]
+        shutil.rmtree(folder)
+        at += 1
+    assert points > 8
 
 
 # --- readers ----------------------------------------------------------------------------------------------------------

@@ -1,13 +1,15 @@
-"""The commands for whoever keeps the warehouse: `migrate`, `rebuild`.
+"""The commands for whoever keeps the warehouse: `migrate`, `rebuild`, `prune`.
 
-Not here: what they do (warehouse.py, rebuild.py).
+Not here: what they do (warehouse.py, rebuild.py, retention.py).
 """
 
 import sys
+from datetime import UTC, datetime
 
 import click
 
 from pipelines.cli.frame import SOME_NOT_PROVEN, main, told_plainly
+from pipelines.errors import ConfigurationError
 from pipelines.settings import load_settings
 
 
@@ -22,7 +24,7 @@ def migrate() -> None:
     with told_plainly():
         settings = load_settings()
         address = settings.warehouse_address()
-        with writing(address, wait=settings.warehouse_wait):
+        with writing(address, wait=settings.warehouse_wait, keep=settings.warehouse_keep):
             pass
         click.echo(f"{warehouse_name(address)} has the tables and views of this version")
 
@@ -42,7 +44,7 @@ def rebuild(verify: bool) -> None:
         settings = load_settings()
         address, landing = settings.warehouse_address(), settings.landing_folder
         if not verify:
-            rows = verb.rebuild(address, landing, wait=settings.warehouse_wait)
+            rows = verb.rebuild(address, landing, wait=settings.warehouse_wait, keep=settings.warehouse_keep)
             told = ", ".join(f"{count} rows in {name}" for name, count in rows.items())
             click.echo(f"{warehouse_name(address)} was made again from {landing}: {told}")
             return
@@ -51,3 +53,29 @@ def rebuild(verify: bool) -> None:
         click.echo(str(difference), err=True)
         sys.exit(SOME_NOT_PROVEN)
     click.echo(f"{warehouse_name(address)} is what {landing} says, row for row")
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Change nothing: check, and say what would go.")
+def prune(dry_run: bool) -> None:
+    """Remove raw pages that are older than LANDING_KEEP_DAYS; what they say is frozen before.
+
+    The warehouse stays as it is, and `rebuild` gives it again. Exit codes: 0 done; 1 refused, nothing was removed;
+    2 LANDING_KEEP_DAYS is not set.
+    """
+    from pipelines.retention import horizon_of
+    from pipelines.retention import prune as verb
+
+    with told_plainly():
+        settings = load_settings()
+        if settings.landing_keep_days is None:
+            raise ConfigurationError("LANDING_KEEP_DAYS is not set: raw pages are kept for ever")
+        horizon = horizon_of(datetime.now(UTC), settings.landing_keep_days)
+        done = verb(settings.warehouse_address(), settings.landing_folder, horizon, dry_run=dry_run)
+        would = "would be" if dry_run else "were"
+        click.echo(
+            f"{len(done.files)} landed files before {horizon:%Y-%m-%d} ({done.size / 1e6:.1f} MB) {would} removed from "
+            f"{settings.landing_folder}, {done.kept_files} stay"
+        )
+        if done.baseline_name and not dry_run:
+            click.echo(f"what was removed is frozen in {done.baseline_name}: back it up with the landing")

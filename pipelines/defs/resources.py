@@ -52,7 +52,7 @@ class WarehouseResource:
 
     def writing(self) -> AbstractContextManager[Warehouse]:
         settings = self.load_settings()
-        return writing(settings.warehouse_address(), wait=settings.warehouse_wait)
+        return writing(settings.warehouse_address(), wait=settings.warehouse_wait, keep=settings.warehouse_keep)
 
     def reading(self) -> AbstractContextManager[Warehouse | None]:
         return reading(self.load_settings().warehouse_address())
