@@ -40,6 +40,8 @@
                      tuning.py       memory of the process
     For people       cli/            the command line
                      ask.py          what the API says now, without a record
+                     explain.py      the whole story of one share, down to the landed page
+                     story.py        what such a story holds, how it is told
                      doctor.py       is all there that a sync needs, how does the service behave
                      diagnosis.py    what is found there, judged
                      output.py       tables, CSV, JSON, Parquet

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -280,6 +280,26 @@ def read_counted_pages(file: LandedFile) -> Iterator[tuple[bytes, int]]:
                 pages = pages.filter(pc.is_null(pages.column("backup_id")))
                 yield from zip(*(pages.column(name).to_pylist() for name in columns), strict=True)
     except (OSError, pa.ArrowException, LookupError, ValueError) as error:
+        raise LandingError(f"landing file {file.name} is damaged ({type(error).__name__}): {_MEND}") from None
+
+
+class LandedPage(NamedTuple):
+    """A page as landed. `number`: its place in the file, from 0; `record_count`: how many records it held."""
+
+    number: int
+    record_count: int
+    page: Page
+
+
+def read_landed_pages(file: LandedFile) -> Iterator[LandedPage]:
+    """Every page with how it was asked for, the evidence behind the walk as well; raises LandingError."""
+    try:
+        with pq.ParquetFile(file.path, page_checksum_verification=True) as parquet:
+            for group in range(parquet.num_row_groups):
+                for row in parquet.read_row_group(group).to_pylist():
+                    number, count = row.pop("page_number"), row.pop("record_count")
+                    yield LandedPage(number, count, Page(**row))
+    except (OSError, pa.ArrowException, LookupError, ValueError, TypeError) as error:
         raise LandingError(f"landing file {file.name} is damaged ({type(error).__name__}): {_MEND}") from None
 
 

@@ -1,4 +1,4 @@
-"""The command line: `backup-shares demo | sync | doctor | list | query | migrate | rebuild | prune | simulate`.
+"""The command line: `backup-shares`, and demo, sync, doctor, list, query, explain, migrate, rebuild, prune or simulate.
 
 Exit codes: 0 every listing proven; 1 something was not (the rest is published); 2 configuration or usage, nothing
 requested. Heavy imports happen inside the commands, so that help and errors are instant.

@@ -1,9 +1,10 @@
-"""The commands that look and change nothing: `doctor`, `list`, `query`.
+"""The commands that look and change nothing: `doctor`, `list`, `query`, `explain`.
 
-Not here: what is found (doctor.py, ask.py), how an answer is written (output.py).
+Not here: what is found (doctor.py, ask.py, explain.py, story.py), how an answer is written (output.py).
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,3 +150,35 @@ def query(sql: str, kind: str, output: Path | None) -> None:
             raise ConfigurationError("there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync first")
         answer = warehouse.query(sql)
     deliver(answer, kind, output)
+
+
+@main.command()
+@click.argument("share_id")
+@click.option("--format", "kind", default="table", show_default=True, type=click.Choice(["table", "json"]))
+def explain(share_id: str, kind: str) -> None:
+    """Tell the whole story of one share: every version, which landed page shows it, and why it ended.
+
+    Exit codes: 0 told; 1 no listing ever told of this share; 2 this is no id, or there is no warehouse yet.
+    """
+    from pipelines.explain import explain as verb
+    from pipelines.publish import reading
+    from pipelines.records import OBJECT_ID
+    from pipelines.story import as_data, as_text
+
+    share_id = share_id.strip().lower()
+    if not re.fullmatch(OBJECT_ID, share_id):
+        raise click.UsageError("that is no id of a share: write it as 01234567-89ab-cdef-0123-456789abcdef")
+    with told_plainly():
+        settings = load_settings()
+        with reading(settings.warehouse_address()) as warehouse:
+            if warehouse is None:
+                raise ConfigurationError("there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync first")
+            story = verb(warehouse, settings.landing_folder, share_id)
+    if story is None:
+        click.echo(f"backup-shares: no listing that was recorded ever told of the share {share_id}", err=True)
+        sys.exit(SOME_NOT_PROVEN)
+    if kind == "json":
+        click.echo(json.dumps(as_data(story), indent=2))
+        return
+    for line in as_text(story):
+        click.echo(line)
