@@ -100,6 +100,9 @@ def _load_all(warehouse: Warehouse, landing: Path, before: datetime | None) -> N
         raise LandingError(f"nothing is landed in {landing} (LANDING_DIR): there is nothing to rebuild from")
     with tempfile.TemporaryDirectory(prefix="backup-shares-") as staging:
         unloaded = load_pending(warehouse, landing, Path(staging), before=before)
+    if baseline.find(landing) != frozen:
+        # Files may have gone before they were read; each is in the newer baseline.
+        raise LandingError(f"{landing} was pruned meanwhile, so nothing was published: run it again")
     if unloaded:
         first = unloaded[0]
         raise LandingError(
@@ -112,9 +115,6 @@ def _load_all(warehouse: Warehouse, landing: Path, before: datetime | None) -> N
             f"{len(late)} landed observations are older than what was pruned of their listing, and no part of it, so "
             f"nothing was published; move them out of LANDING_DIR to go on without them; the first is {late[0].name}"
         )
-    if baseline.find(landing) != frozen:
-        # Files may have gone before they were read; each is in the newer baseline.
-        raise LandingError(f"{landing} was pruned meanwhile, so nothing was published: run it again")
 
 
 def first_difference(table: Table, published: pa.Table, rebuilt: pa.Table) -> Difference | None:

@@ -7,6 +7,7 @@ Not here: what a rebuild is (test_load.py), landing files (test_landing.py).
 import hashlib
 import json
 import os
+import pkgutil
 import random
 import shutil
 import stat
@@ -388,18 +389,19 @@ def test_two_prunes_do_not_meet(week: House) -> None:
     assert prune(week.address, week.landing, day(3)).files
 
 
+@pytest.mark.parametrize("moment", ["pipelines.rebuild.load_pending", "pipelines.load._record"])
 def test_a_rebuild_during_which_the_landing_is_pruned_publishes_nothing(
-    week: House, monkeypatch: pytest.MonkeyPatch
+    week: House, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """It may have missed files that went before it came to read them."""
-    before = week.published()
+    before, whole = week.published(), pkgutil.resolve_name(moment)
 
     def prune_first(*arguments: Any, **more: Any) -> Any:
         monkeypatch.undo()
         prune(week.address, week.landing, day(5))
-        return load_pending(*arguments, **more)
+        return whole(*arguments, **more)
 
-    monkeypatch.setattr("pipelines.rebuild.load_pending", prune_first)
+    monkeypatch.setattr(moment, prune_first)
     with pytest.raises(LandingError, match="was pruned meanwhile, so nothing was published"):
         rebuild(week.address, week.landing)
     assert week.published() == before
