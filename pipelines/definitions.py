@@ -12,7 +12,14 @@ import dagster as dg
 from pipelines.auth import Account, accounts
 from pipelines.client import Transport
 from pipelines.connect import utc_now
-from pipelines.defs.assets import GROUP, backup_share_pages, histories, staged_frames, sync_report
+from pipelines.defs.assets import (
+    GROUP,
+    backup_share_pages,
+    histories,
+    history_keeps_its_promises,
+    staged_frames,
+    sync_report,
+)
 from pipelines.defs.resources import ClientResource, WarehouseResource
 from pipelines.settings import Settings, load_settings
 from pipelines.tuning import tune_process
@@ -44,6 +51,7 @@ def build_definitions(
     )
     return dg.Definitions(
         assets=[backup_share_pages, staged_frames, histories, sync_report],
+        asset_checks=[history_keeps_its_promises],
         jobs=[job],
         schedules=[schedule],
         resources={

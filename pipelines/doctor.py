@@ -240,6 +240,7 @@ def _this_machine(settings: Settings, found: Sequence[Account], now: datetime) -
                 ledger = Ledger.empty()
             else:
                 yield Finding("warehouse", about, _version(warehouse))
+                yield from _promises(warehouse)
                 yield from _history(warehouse, found, now)
                 ledger = warehouse.ledger()
         if files := landed_files(landing):
@@ -352,6 +353,15 @@ def _version(warehouse: Warehouse) -> Judgement:
     # DuckDB says no more than v2.0.0.
     engine = " ".join(version.split()[:2]) if " " in version else f"DuckDB {version}"
     return Judgement(State.OK, f"can be opened, {engine}")
+
+
+def _promises(warehouse: Warehouse) -> Iterator[Finding]:
+    """What a history must never hold, looked for in the whole of it."""
+    if broken := warehouse.query(report("invariants")).to_pylist():
+        first = broken[0]
+        text = f"{len(broken)} broken promises; {first['promise']}, {first['relation']}: {first['detail']}"
+        advice = "`backup-shares rebuild` makes the history again from the landing"
+        yield Finding("promises", "", Judgement(State.BROKEN, text, advice))
 
 
 def _history(warehouse: Warehouse, found: Sequence[Account], now: datetime) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import functools
 import json
 import random
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ def rows(warehouse: Warehouse, sql: str, **parameters: Any) -> list[tuple[Any, .
 
 def dump(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table in an order that only depends on the rows."""
-    return {name: rows(warehouse, f"SELECT * FROM {name} ORDER BY ALL") for name in metadata.tables}
+    return {name: sorted(rows(warehouse, f"SELECT * FROM {name}"), key=repr) for name in metadata.tables}
 
 
 def histories(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
@@ -211,7 +211,7 @@ def shortener(names: dict[Any, str]) -> Clean:
 
 # --- generated histories ----------------------------------------------------------------------------------------------
 
-KEYS = range(6)
+KEYS_OF_GROUP = 6
 CONTENTS = ("2026-02-02T00:00:00.000000", "2026-02-03T00:00:00.000000", "2026-02-04T00:00:00.000000")
 PLANS = (
     ["observe"] * 8
@@ -236,9 +236,13 @@ class Story:
     `steps` is made in advance; `tell(step)` lets the oracle know that the step happened.
     """
 
-    def __init__(self, seed: int, restlessness: float = 0.35) -> None:
-        """`restlessness`: the chance that a share or the name of a backup changes between two observations."""
+    def __init__(self, seed: int, restlessness: float = 0.35, *, groups: int = 1, plans: Sequence[str] = PLANS) -> None:
+        """`restlessness`: the chance that a share or the name of a backup changes between two observations.
+
+        A group is six shares of three backups. Groups know nothing of each other, but the walks are common to all.
+        """
         self.seed, self.region, self.restlessness = seed, f"seed-{seed}", restlessness
+        self.groups, self.keys, self.plans = groups, range(KEYS_OF_GROUP * groups), plans
         self.random = random.Random(seed)
         both = [Listing(self.region, ALICE, Direction.OUTGOING), Listing(self.region, BOB, Direction.INCOMING)]
         self.listings = both[: self.random.choice((1, 2))]
@@ -247,14 +251,14 @@ class Story:
         self.ledger: list[tuple[Any, ...]] = []
         self.rejects: list[tuple[Any, ...]] = []
         self._truth: dict[Listing, dict[int, int]] = {listing: {} for listing in self.listings}
-        self._names = ["one"] * len(KEYS)
+        self._names: dict[str, str] = {}
         self._clock = day(1, self.random.randrange(24))
         self._accepted: list[Step] = []
         self._seen: dict[str, tuple[Any, ...]] = {}
         self.steps = [self._step(number) for number in range(min(self.random.randint(5, 12) for _ in "abcd"))]
 
     def _step(self, number: int) -> Step:
-        plan, listing = self.random.choice(PLANS), self.random.choice(self.listings)
+        plan, listing = self.random.choice(self.plans), self.random.choice(self.listings)
         earlier = [step for step in self._accepted if step.observation.listing == listing]
         if not earlier and plan in ("rerun", "forged", "backdated"):
             plan = "observe"
@@ -277,20 +281,21 @@ class Story:
             may_close = self.random.random() < 0.5
             return Step(plan, make_observation(self._clock, listing, status=status, may_close=may_close), ())
         truth = self._truth[listing]
-        for key in KEYS:
+        for key in self.keys:
             if self.random.random() < self.restlessness:
-                self._names[key] = self.random.choice(("one", "one", "two", "three"))
+                # The keys name backups too, twice as many as there are.
+                self._names[make_id("b", key)] = self.random.choice(("one", "one", "two", "three"))
             if self.random.random() < self.restlessness:
                 truth[key] = self.random.randrange(len(CONTENTS) + 1)
         told = {key: content for key, content in truth.items() if content < len(CONTENTS)}
         bad = self._bad_record(plan)
-        excluded = tuple(make_id("5", key) for key in told if self.random.random() < 0.05)
+        excluded = tuple(make_id("5", key) for key in told if self.random.random() < 0.05 / self.groups)
         seen: tuple[Any, ...] = ({}, {}, set(), set(), bad[1:] if bad else None)
         texts: list[Any] = [bad[0]] if bad else []
         for key, content in told.items():
             share_id, backup_id = make_id("5", key), self._backup_of(key, content)
             backup = (
-                make_backup(backup_id, name=self._names[int(backup_id[-1])]) if self.random.random() < 0.85 else None
+                make_backup(backup_id, name=self._names.get(backup_id, "one")) if self.random.random() < 0.85 else None
             )
             texts.append(make_share(share_id, backup_id, updated_at=CONTENTS[content], backup=backup))
             if share_id in excluded or (bad and share_id == bad[1]):
@@ -312,7 +317,7 @@ class Story:
             status=status,
             may_close=plan != "not closable",
             excluded_ids=excluded,
-            gone_ids=tuple(make_id("5", key) for key in KEYS if key not in told and self.random.random() < 0.85),
+            gone_ids=tuple(make_id("5", key) for key in self.keys if key not in told and self.random.random() < 0.85),
             distinct_ids=len({make_id("5", key) for key in told} - set(excluded)),
         )
         self._seen[observation.observation_id] = seen
@@ -321,11 +326,12 @@ class Story:
     @staticmethod
     def _backup_of(key: int, content: int) -> str:
         """Two shares have one backup; the third content is of another one."""
-        return make_id("b", (key // 2 + (content == 2)) % 3)
+        group, place = divmod(key, KEYS_OF_GROUP)
+        return make_id("b", KEYS_OF_GROUP * group + (place // 2 + (content == 2)) % 3)
 
     def _bad_record(self, plan: str) -> tuple[Any, str | None, str | None] | None:
         """A record that cannot be read, and which ids of it can."""
-        key = self.random.choice(KEYS)
+        key = self.random.choice(self.keys)
         share_id, backup_id = make_id("5", key), self._backup_of(key, 0)
         match plan:
             case "unreadable record":

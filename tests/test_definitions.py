@@ -8,13 +8,16 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 
 from pipelines.definitions import JOB_NAME, build_definitions
 from pipelines.defs.run import prepare_home, run_job
 from pipelines.errors import ConfigurationError
+from pipelines.landing import landed_files
 from pipelines.load import load_pending
 from pipelines.observation import Direction
 from pipelines.publish import reading, warehouse_file, writing
+from pipelines.rebuild import verify
 from pipelines.settings import Settings, isolated_settings
 from pipelines.simulator.faults import Fault, Operation, parse
 from pipelines.simulator.iam import Account
@@ -23,6 +26,7 @@ from pipelines.simulator.server import serve
 from pipelines.simulator.service import Service
 from pipelines.simulator.world import World
 from tests.fakes import transport
+from tests.postgres import Server
 from tests.truth import canonical, share_row
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -189,6 +193,53 @@ def test_pages_that_were_landed_but_not_recorded_are_recorded_by_materializing_t
 
     current = {row["share_id"] for row in ask(settings, "SELECT share_id FROM backup_shares")}
     assert current == set(truth(service, world))
+
+
+def test_while_the_server_of_the_warehouse_is_down_pages_are_kept_and_the_next_sync_records_both_days(
+    settings: Settings, service: Service, world: World, postgres_server: Server
+) -> None:
+    address = postgres_server.create_database()
+    settings = settings.model_copy(update={"warehouse_url": SecretStr(address)})
+    assert sync(settings, service).succeeded
+    service.day = 1
+    postgres_server.stop_immediate()
+
+    outcome = sync(settings, service, NOON + timedelta(days=1))
+
+    assert not outcome.succeeded
+    assert any("the warehouse refused: connection failed" in told for told in outcome.failures), outcome.failures
+    assert len(landed_files(settings.landing_folder)) == 8, "both days of both directions of two projects"
+    postgres_server.restart()
+    service.day = 2
+    assert sync(settings, service, NOON + timedelta(days=2)).succeeded
+    assert verify(address, settings.landing_folder) is None
+    told = ask(settings, "SELECT snapshot_date, share_id FROM backup_share_snapshots")
+    shown, true = [], []
+    for number in range(3):
+        service.day, day = number, NOON.date() + timedelta(days=number)
+        shown.append({row["share_id"] for row in told if row["snapshot_date"] == day})
+        true.append(set(truth(service, world)))
+    assert (shown[0], shown[2]) == (true[0], true[2])
+    # What had been known could not be told on the second day, so nobody asked about the shares that were gone.
+    assert shown[1] == true[0] | true[1]
+    quiet, why = (row["reason"] for row in ask(settings, "SELECT DISTINCT reason FROM observations ORDER BY reason"))
+    assert quiet == ""
+    assert why.startswith("nothing is recorded as withdrawn, for it is not known")
+
+
+def test_a_promise_of_the_history_that_is_broken_turns_the_run_red_and_is_told(
+    settings: Settings, service: Service
+) -> None:
+    assert sync(settings, service).succeeded
+    with writing(settings.warehouse_address()) as warehouse, warehouse._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE observations SET shares_granted = 77 WHERE direction = 'incoming'")
+
+    outcome = sync(settings, service, NOON + timedelta(days=1))
+
+    assert not outcome.succeeded
+    (told,) = outcome.failures
+    assert told.startswith("2 promises of the history are broken: compare it with `backup-shares rebuild --verify`")
+    assert "I21, observations: the ledger counts 77 shares granted" in told
 
 
 def test_materializations_carry_row_counts_schemas_and_the_table_of_listings(

@@ -405,6 +405,16 @@ def test_a_warehouse_that_lacks_a_table_is_broken(synced, service):
     assert "rejected_records does not exist" in told(found, "warehouse")[-1]
 
 
+def test_a_history_that_breaks_a_promise_is_told(synced, service):
+    with duckdb.connect(str(synced.data_dir / "warehouse.duckdb")) as connection:
+        connection.execute("UPDATE observations SET shares_granted = 77 WHERE direction = 'incoming'")
+
+    found = findings(synced, service)
+
+    assert ills(found) == [("promises", State.BROKEN)]
+    assert "I21, observations: the ledger counts 77 shares granted" in told(found, "promises")[0]
+
+
 def test_a_warehouse_of_another_version_is_broken(synced, service):
     with duckdb.connect(str(synced.data_dir / "warehouse.duckdb")) as connection:
         connection.execute("UPDATE schema_version SET version = 99")

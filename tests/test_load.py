@@ -1,4 +1,4 @@
-"""From the landing to the warehouse: what is recorded, in which order, what blocks what; and rebuild = live.
+"""From the landing to the warehouse: what is recorded, in which order, what blocks what.
 
 Not here: landing files themselves (test_landing.py), one recording (test_warehouse.py).
 """
@@ -33,7 +33,6 @@ from tests.oracle import (
     S2,
     S3,
     UNPROVEN,
-    Story,
     day,
     dump,
     land,
@@ -200,48 +199,7 @@ def test_a_recorded_file_that_was_changed_afterwards_is_not_taken_for_another_ob
     assert dump(warehouse) == before
 
 
-# --- rebuild = live ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_warehouse_made_again_from_the_landing_is_the_same_row_for_row(landing, staging, seed):
-    story = Story(seed)
-    live = make_warehouse()
-    for number, step in enumerate(step for step in story.steps if story.is_accepted(step)):
-        file = land(landing, step.observation, *step.pages)
-        if number % 2:
-            stage(file, staging, Ledger.empty())
-        if number % 3:
-            assert load_pending(live, landing, staging) == [], f"seed {seed}, step {number}"
-    load_pending(live, landing, staging)
-    rebuilt = make_warehouse()
-    assert load_pending(rebuilt, landing, staging) == []
-    assert dump(rebuilt) == dump(live), f"seed {seed}"
-    assert len(dump(live)["observations"]) == len(landed_files(landing))
-    live.close()
-    rebuilt.close()
-
-
-@pytest.mark.parametrize("first", range(0, 60, 15))
-def test_reading_what_differs_alone_gives_the_same_row_for_row(tmp_path, first):
-    differences = sum(read_both_ways(seed, tmp_path / str(seed)) for seed in range(first, first + 15))
-    assert differences > 4, "hardly any observation was read that way"
-
-
-def read_both_ways(seed: int, folder: Path) -> int:
-    story, landing, staging = Story(seed, restlessness=0.1), folder / "landing", folder / "staging"
-    whole, quick = make_warehouse(), make_warehouse()
-    differences = 0
-    for number, step in enumerate(step for step in story.steps if story.is_accepted(step)):
-        file = land(landing, step.observation, *step.pages)
-        assert load_pending(whole, landing, staging) == []
-        if number % 5 != 4:
-            differences += stage(file, staging, quick.ledger()).since is not None
-        assert load_pending(quick, landing, staging) == []
-    assert dump(quick) == dump(whole), f"seed {seed}"
-    whole.close()
-    quick.close()
-    return differences
+# --- what differs from the day before is read alone -------------------------------------------------------------------
 
 
 def steps_of_a_backup_told_twice(*later: dict) -> list[bytes]:

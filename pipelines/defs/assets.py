@@ -13,7 +13,7 @@ from pydantic import Field
 from sqlalchemy import Table
 
 from pipelines.defs.resources import ClientResource, WarehouseResource, plain_failures
-from pipelines.errors import LandingError
+from pipelines.errors import LandingError, printable
 from pipelines.extract import Options, observe_listings
 from pipelines.load import known_shares, load_pending, pending_files, stage, unrecorded_files
 from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns, report
@@ -144,7 +144,7 @@ def staged_frames(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -
             table.name,
             deps=["staged_backup_shares", "staged_backups"],
             group_name=GROUP,
-            kinds={"duckdb"},
+            kinds={"sql"},
             description=table.comment,
         )
         for table in (backup_share_history, backup_history)
@@ -160,7 +160,26 @@ def histories(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> It
         yield dg.MaterializeResult(asset_key=table.name, metadata=_shape(table, counts[table.name], whole=True))
 
 
-@dg.asset(deps=["backup_share_history", "backup_history"], group_name=GROUP, kinds={"duckdb"})
+@dg.asset_check(asset="backup_share_history", additional_deps=["backup_history"], blocking=True)
+def history_keeps_its_promises(warehouse: WarehouseDoor) -> dg.AssetCheckResult:
+    """No version overlaps another, ends without proof, or lacks its observation; the ledger counts what is there."""
+    with plain_failures(), warehouse.reading() as published:
+        if published is None:
+            raise dg.Failure(description="nothing was published yet: materialize the histories first")
+        broken = published.query(report("invariants")).to_pylist()
+    told = [f"{row['promise']}, {row['relation']}: {printable(row['detail'], 300)}" for row in broken[:SHOWN_PROMISES]]
+    more = f"{len(broken)} promises of the history are broken: compare it with `backup-shares rebuild --verify`"
+    return dg.AssetCheckResult(
+        passed=not broken,
+        description="\n".join([more, *told]) if broken else None,
+        metadata={"broken": len(broken)},
+    )
+
+
+SHOWN_PROMISES = 10
+
+
+@dg.asset(deps=["backup_share_history", "backup_history"], group_name=GROUP, kinds={"sql"})
 def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> dg.MaterializeResult[Any]:
     """What this sync proved per listing. Fails when a listing is not proven; what is proven is published by then."""
     with plain_failures(), warehouse.reading() as published:

@@ -51,11 +51,24 @@ def run_job(
             instance=instance,
             raise_on_error=False,
         )
-        return RunOutcome(result.run_id, result.success, [_told(event) for event in _failed_steps(result)])
+        return RunOutcome(result.run_id, result.success, [*_failed_checks(result), *map(_told, _failed_steps(result))])
+
+
+def _failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
+    checks = result.get_asset_check_evaluations()
+    return [check.description or check.check_name for check in checks if not check.passed]
 
 
 def _failed_steps(result: dg.ExecuteInProcessResult) -> list[dg.DagsterEvent]:
-    return [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
+    """Without those that failed for what they had checked: the check says it better."""
+    failed = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
+    return [
+        event
+        for event in failed
+        if not (
+            event.step_failure_data.error and event.step_failure_data.error.cls_name == "DagsterAssetCheckFailedError"
+        )
+    ]
 
 
 def _told(event: dg.DagsterEvent) -> str:
