@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL
 
 from pipelines.errors import ConfigurationError, WarehouseBusyError, WarehouseError, printable, system_words
 from pipelines.landing import fsync_folder
-from pipelines.warehouse import Warehouse, warehouse_errors
+from pipelines.warehouse import Warehouse
 
 
 @contextmanager
@@ -41,8 +41,8 @@ def writing(
             warehouse = Warehouse(_engine(aside, published, config=_PRIVATE_COPY))
             _discard(aside)
             try:
+                _outwait_other_programs(published, wait, sleep)
                 _refuse_foreign_log(published)
-                _refuse_foreign_writer(published)
                 if published.exists() and not afresh:
                     shutil.copyfile(published, aside)
                 warehouse.migrate()
@@ -160,26 +160,37 @@ def _try_lock(lock: Any) -> bool:
     return True
 
 
-def _refuse_foreign_log(published: Path) -> None:
-    """A log beside the published file is another program's: it writes there, or was killed while it did."""
-    if name := foreign_log(published):
-        raise WarehouseError(
-            f"another program has {published} open for writing, or was killed while it had: close it, or delete {name}"
-        )
-    # A log whose file is gone would spoil the next one.
-    _log_of(published).unlink(missing_ok=True)
-
-
-def _refuse_foreign_writer(published: Path) -> None:
+def _outwait_other_programs(published: Path, wait: float, sleep: Callable[[float], None]) -> None:
     """A program that has the file open for writing would go on in a file that is replaced: its work would be lost."""
+    waited = 0.0
+    while problem := _other_program(published):
+        if waited >= wait:
+            raise WarehouseError(f"another program has {published} open for writing, close it: {problem}")
+        sleep(0.2)
+        waited += 0.2
+
+
+def _other_program(published: Path) -> str:
+    """What DuckDB says of the process that has the file open for writing; empty if none has."""
     if not published.exists():
-        return
+        return ""
     with published.open("rb") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            with warehouse_errors():
-                duckdb.connect(str(published), read_only=True).close()  # its message names the process
+            try:
+                duckdb.connect(str(published), read_only=True).close()
+            except duckdb.Error as error:
+                return printable(str(error).split("\n", 1)[0], 300)
+    return ""
+
+
+def _refuse_foreign_log(published: Path) -> None:
+    """A log beside the published file that nobody has open: another program was killed while it wrote there."""
+    if name := foreign_log(published):
+        raise WarehouseError(f"another program was killed while it had {published} open for writing: delete {name}")
+    # A log whose file is gone would spoil the next one.
+    _log_of(published).unlink(missing_ok=True)
 
 
 def previous_file(published: Path, age: int = 1) -> Path:

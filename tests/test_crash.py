@@ -266,19 +266,25 @@ def test_a_place_without_the_right_to_write_is_named_and_changes_nothing(ground,
 
 
 @pytest.mark.parametrize("engine", ["duckdb"], indirect=True)
-def test_a_file_that_another_program_has_open_for_writing_is_left_alone_and_the_program_is_named(ground, tmp_path):
+def test_a_file_that_another_program_has_open_for_writing_is_waited_for_and_then_named(ground, tmp_path):
     house = ground.house("house", *BEFORE)
     before, gone = house.published(), FORKS.Event()
     held = FORKS.Event()
     with forked(hold_open, tmp_path / "house" / "warehouse.duckdb", held, gone) as other:
         begin(other)
         assert held.wait(30)
-        with pytest.raises(WarehouseError, match=f"PID {other.pid}"):
-            house.sync(*NEWS)
-        with pytest.raises(WarehouseError, match=f"PID {other.pid}"), writing(house.address):
+        naps: list[float] = []
+        named = pytest.raises(WarehouseError, match=rf"has .*warehouse\.duckdb open for writing.*PID {other.pid}")
+        with named, writing(house.address, wait=60, sleep=naps.append):
             raise AssertionError("two writers at once")
-        gone.set()
-        other.join(30)
+        assert sum(naps) == pytest.approx(60, abs=0.3)
+
+        def end_the_other(_: float) -> None:
+            gone.set()
+            other.join(30)
+
+        with writing(house.address, sleep=end_the_other):
+            pass  # it waited for the other to end
     assert house.published() == before
     assert house.sync(*NEWS) == []
 
