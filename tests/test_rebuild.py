@@ -1,0 +1,296 @@
+"""The warehouse made again from the landing, compared with it, and made ready: on every engine, and as commands.
+
+What must stand in the tables afterwards is written by hand; on generated histories it is the oracle's
+(test_histories.py).
+Not here: landings that were pruned (test_retention.py), kills on the way (test_crash.py, test_postgres_faults.py).
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+from pipelines.cli import main
+from pipelines.engines import ways_of
+from pipelines.errors import LandingError, OutOfOrderError, WarehouseBusyError, WarehouseError
+from pipelines.load import load_pending
+from pipelines.publish import reading, writing
+from pipelines.rebuild import rebuild, verify
+from pipelines.warehouse import view_queries
+from tests.oracle import B1, B2, BOB, OUT, S1, S2, day, dump, land, make_observation, make_page, make_share, rows
+from tests.postgres import connect
+
+FIRST, OTHER = make_share(S1, B1), make_share(S2, B2)
+CHANGED = make_share(S2, B2, updated_at="2026-03-01T20:00:00")
+BAD = make_share("the third", B2)
+THREE_DAYS = {1: make_page(FIRST, OTHER), 2: make_page(FIRST, CHANGED, BAD), 3: make_page(CHANGED)}
+VERSIONS = [
+    (S1, None, day(1), day(3)),
+    (S2, None, day(1), day(2)),
+    (S2, day(1, 20), day(2), day(1).replace(year=9999, month=12, day=31, hour=0)),
+]
+"""What these days say: S1 is gone on the third, S2 changed on the second, when another record could not be read."""
+COUNTS = {"backup_share_history": 3, "backup_history": 2, "observations": 3, "rejected_records": 1}
+
+
+@pytest.fixture(params=["duckdb", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "duckdb":
+        yield f"duckdb:///{tmp_path}/warehouse.duckdb"
+        return
+    yield request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Path:
+    for number, page in THREE_DAYS.items():
+        land(tmp_path / "landing", make_observation(day(number)), page)
+    return tmp_path / "landing"
+
+
+@pytest.fixture
+def published(address: str, landing: Path) -> str:
+    load(address, landing)
+    return address
+
+
+def load(address: str, landing: Path) -> None:
+    with writing(address) as warehouse:
+        assert load_pending(warehouse, landing, landing.with_name("staging")) == []
+
+
+def versions(address: str) -> list[tuple]:
+    question = "SELECT share_id, share_updated_at, valid_from, valid_to FROM backup_share_history ORDER BY 1, 3"
+    with reading(address) as warehouse:
+        return rows(warehouse, question)
+
+
+def damage(address: str, *statements: str) -> None:
+    """As someone would who has the rights, past the program."""
+    engine = create_engine(address, poolclass=NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def everything(address: str) -> dict[str, list[tuple]]:
+    with reading(address) as warehouse:
+        return dump(warehouse)
+
+
+# --- rebuild ----------------------------------------------------------------------------------------------------------
+
+
+def test_of_a_lost_warehouse_the_landing_gives_every_version_again(address, landing):
+    assert {name: count for name, count in rebuild(address, landing).items() if count} == COUNTS
+    assert versions(address) == VERSIONS
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM backup_share_history",
+        "UPDATE backup_share_history SET to_project_id = 'nobody'",
+        f"UPDATE backup_history SET size_gb = 1 WHERE backup_id = '{B1}'",
+        "DELETE FROM rejected_records",
+        "UPDATE observations SET shares_granted = 7",
+    ],
+)
+def test_whatever_was_done_to_the_warehouse_a_rebuild_puts_it_right(published, landing, statement):
+    before = everything(published)
+    damage(published, statement)
+    assert everything(published) != before
+    rebuild(published, landing)
+    assert everything(published) == before
+
+
+def test_after_a_rebuild_the_next_sync_goes_on(published, landing):
+    rebuild(published, landing)
+    land(landing, make_observation(day(4)), make_page(FIRST, CHANGED))
+    load(published, landing)
+    assert (S1, None, day(4), VERSIONS[-1][-1]) in versions(published)
+
+
+def test_an_observation_that_came_late_is_refused_by_a_load_and_used_by_a_rebuild(published, landing):
+    late = make_observation(day(1) + timedelta(hours=6), sync_id="late")
+    file = land(landing, late, make_page(OTHER))
+    with writing(published) as warehouse:
+        with pytest.raises(OutOfOrderError, match="only a rebuild can use it"):
+            warehouse.record(late, file, "its sha", None)
+        assert load_pending(warehouse, landing, landing.with_name("staging")) == []
+    assert versions(published) == VERSIONS
+    rebuild(published, landing)
+    # S1 was away at noon of the first day, and is back on the second.
+    assert versions(published) == [(S1, None, day(1), day(1, 12)), (S1, None, day(2), day(3)), *VERSIONS[1:]]
+
+
+def test_a_damaged_page_is_named_and_nothing_is_published(published, landing):
+    before = everything(published)
+    damaged = sorted(landing.rglob("*.parquet"))[1]
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    with pytest.raises(LandingError, match=rf"2 landed observations cannot be loaded.*{damaged.stem}.* is damaged"):
+        rebuild(published, landing)
+    assert everything(published) == before
+
+
+def test_an_empty_landing_is_no_reason_to_publish_an_empty_warehouse(published, tmp_path):
+    before = everything(published)
+    with pytest.raises(LandingError, match=r"nothing is landed in .*\(LANDING_DIR\)"):
+        rebuild(published, tmp_path / "elsewhere")
+    assert everything(published) == before
+
+
+def test_while_somebody_writes_a_file_a_rebuild_waits_and_says_for_whom(tmp_path, landing):
+    address = f"duckdb:///{tmp_path}/warehouse.duckdb"
+    with writing(address), pytest.raises(WarehouseBusyError, match="is being written by process"):
+        rebuild(address, landing, wait=0)
+
+
+def test_while_an_observation_is_being_recorded_on_a_server_a_rebuild_waits_and_says_for_what(postgres_url, landing):
+    load(postgres_url, landing)
+    engine = create_engine(postgres_url, poolclass=NullPool)
+    with engine.begin() as recording:
+        ways_of(recording).hold(recording, str(OUT))
+        with pytest.raises(WarehouseBusyError, match="another sync or a rebuild holds the warehouse"):
+            rebuild(postgres_url, landing, wait=0.1)
+
+
+def test_a_reader_in_the_middle_of_a_transaction_goes_on_seeing_what_it_saw(postgres_url, landing):
+    load(postgres_url, landing)
+    question = "SELECT share_id, size_gb FROM backup_share_snapshots JOIN backup_snapshots USING (backup_id) ORDER BY 1"
+    with connect(postgres_url) as reader:
+        reader.autocommit = False
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        before = reader.execute(question).fetchall()
+        damage(postgres_url, "UPDATE backup_history SET size_gb = 1")
+        rebuild(postgres_url, landing)
+        assert reader.execute(question).fetchall() == before
+
+
+def test_on_a_server_what_others_made_of_the_views_and_may_do_outlives_a_rebuild(postgres_url, landing):
+    load(postgres_url, landing)
+    damage(
+        postgres_url,
+        "CREATE VIEW given AS SELECT from_project_id, count(*) AS shares FROM backup_shares GROUP BY 1",
+        "CREATE ROLE reader_of_given",
+        "GRANT SELECT ON given, backup_shares TO reader_of_given",
+    )
+    try:
+        rebuild(postgres_url, landing)
+        damage(postgres_url, "SET ROLE reader_of_given", "SELECT * FROM given", "SELECT * FROM backup_shares")
+    finally:
+        damage(postgres_url, "DROP OWNED BY reader_of_given", "DROP ROLE reader_of_given")
+
+
+# --- verify -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_warehouse_that_is_what_the_landing_says_has_no_difference_and_is_not_touched(published, landing):
+    before = everything(published)
+    assert verify(published, landing) is None
+    assert everything(published) == before
+
+
+OF_S1 = f"region eu-test-1, project_id {OUT.project_id}, direction outgoing, share_id {S1}, valid_from 2026-03-01"
+DIFFERENCES = {
+    f"UPDATE backup_share_history SET to_project_id = 'me' WHERE share_id = '{S1}'": (
+        rf"backup_share_history, row of {OF_S1}.*: to_project_id is me in the warehouse, {BOB} from the landing"
+    ),
+    f"DELETE FROM backup_share_history WHERE share_id = '{S1}'": (
+        rf"backup_share_history: the warehouse lacks the row of {OF_S1}.*"
+    ),
+    f"UPDATE backup_share_history SET valid_from = valid_from - interval '1' day WHERE share_id = '{S1}'": (
+        r"backup_share_history: what the landing says lacks the row of .*, valid_from 2026-02-28 .*"
+    ),
+    "UPDATE observations SET reason = 'none'": r"observations, row of observation_id .*: reason is none in .*",
+    "DELETE FROM rejected_records": r"rejected_records: the warehouse lacks the row of observation_id .*",
+}
+
+
+@pytest.mark.parametrize("statement", DIFFERENCES)
+def test_the_first_difference_is_told_by_row_and_column(published, landing, statement):
+    damage(published, statement)
+    assert re.fullmatch(DIFFERENCES[statement], str(verify(published, landing)))
+
+
+def test_before_anything_is_published_there_is_nothing_to_compare(address, landing):
+    with pytest.raises(LandingError, match="nothing was published yet"):
+        verify(address, landing)
+
+
+# --- versions ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_version(published) -> Callable[[int], str]:
+    def make(version: int) -> str:
+        damage(published, f"UPDATE schema_version SET version = {version}")
+        return published
+
+    return make
+
+
+def test_tables_of_a_newer_program_are_refused_and_stay_as_they_are(of_version, landing):
+    address = of_version(99)
+    before = everything(address)
+    with (
+        pytest.raises(WarehouseError, match=r"are of a newer version \(99, this program makes \d+\): use the newer"),
+        writing(address),
+    ):
+        pass
+    assert everything(address) == before
+
+
+def test_tables_of_an_earlier_program_are_made_again_by_a_rebuild(of_version, landing):
+    address = of_version(0)
+    damage(address, "ALTER TABLE rejected_records ADD COLUMN forgotten TEXT")
+    with pytest.raises(WarehouseError, match="`backup-shares rebuild` makes them again"), writing(address):
+        pass
+    rebuild(address, landing)
+    assert versions(address) == VERSIONS
+    assert verify(address, landing) is None
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch) -> Callable[..., Result]:
+    monkeypatch.chdir(tmp_path)  # where no .env is
+
+    def run(*arguments: str, **settings: str) -> Result:
+        return CliRunner().invoke(main, arguments, env=settings)
+
+    return run
+
+
+def test_the_commands_make_compare_and_make_again(address, landing, command):
+    settings = {"WAREHOUSE_URL": address, "LANDING_DIR": str(landing)}
+    made = command("migrate", **settings)
+    assert made.exit_code == 0, made.stderr
+    assert "has the tables and views of this version" in made.stdout
+    with reading(address) as warehouse:
+        assert all(rows(warehouse, f"SELECT * FROM {name}") == [] for name in view_queries())
+
+    differs = command("rebuild", "--verify", **settings)
+    assert differs.exit_code == 1
+    assert differs.stderr.startswith("backup_share_history: the warehouse lacks the row of region eu-test-1")
+
+    again = command("rebuild", **settings)
+    assert again.exit_code == 0, again.stderr
+    assert "3 rows in backup_share_history, 2 rows in backup_history, 3 rows in observations" in again.stdout
+    same = command("rebuild", "--verify", **settings)
+    assert (same.exit_code, same.stderr) == (0, "")
+    assert "row for row" in same.stdout
+
+
+def test_a_rebuild_from_nothing_exits_1_and_says_where_it_looked(command, tmp_path):
+    done = command("rebuild", LANDING_DIR=str(tmp_path / "none"))
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"backup-shares: nothing is landed in {tmp_path}/none (LANDING_DIR)")
