@@ -1,6 +1,6 @@
 """Does a test notice? Known bugs are planted one by one into a copy of the checkout: `make planted-bugs`.
 
-    python -m tests.planted [--list] [--only NAME-PART]
+    python -m tests.planted [--list] [--only NAME-PART]...
 
 A bug counts as caught when a test fails; one that keeps the tests from starting shows nothing. Each is tried with the
 tests that should catch it, so that a room whose own tests look away is found although others would have noticed.
@@ -13,8 +13,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
+import venv
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,24 +59,40 @@ def stale(bug: Bug, root: Path = ROOT) -> str:
     return ""
 
 
-def environment(copy: Path) -> dict[str, str]:
-    """The package of the copy comes before the installed one; no bytecode of one bug outlives it."""
-    return {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+@dataclass(frozen=True)
+class Copy:
+    """A checkout of its own below `folder`, and a Python that imports the package from there.
 
+    A variable of the environment would not do: tests start commands without it. A virtual environment holds for
+    whatever its Python starts, and of the libraries it shares the editable install is left out (a .pth in a folder
+    that a .pth names is not read).
+    """
 
-def make_copy(folder: Path) -> Path:
-    copy = folder / "checkout"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    command = [sys.executable, "-c", "import pipelines; print(pipelines.__file__)"]
-    told = subprocess.run(command, cwd=copy, env=environment(copy), check=True, capture_output=True, text=True).stdout
-    if not Path(told.strip()).is_relative_to(copy):
-        raise SystemExit(f"the tests would run against {told.strip()} and not against the copy")
-    return copy
+    folder: Path
+
+    @property
+    def checkout(self) -> Path:
+        return self.folder / "checkout"
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "venv" / "bin" / "python"
+
+    def make(self) -> None:
+        shutil.copytree(ROOT, self.checkout, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        venv.create(self.folder / "venv", symlinks=True)
+        (site,) = (self.folder / "venv" / "lib").glob("python*/site-packages")
+        paths = dict.fromkeys([str(self.checkout), *map(sysconfig.get_path, ("purelib", "platlib"))])
+        (site / "copy.pth").write_text("\n".join(paths))
+        command = [str(self.python), "-c", "import pipelines; print(pipelines.__file__)"]
+        told = subprocess.run(command, cwd=self.folder, check=True, capture_output=True, text=True).stdout.strip()
+        if not Path(told).is_relative_to(self.checkout):
+            raise SystemExit(f"the tests would run against {told} and not against the copy")
 
 
 @contextmanager
-def planted(bug: Bug, copy: Path) -> Iterator[None]:
-    path = copy / bug.file
+def planted(bug: Bug, copy: Copy) -> Iterator[None]:
+    path = copy.checkout / bug.file
     sound = path.read_text()
     path.write_text(sound.replace(bug.text, bug.instead))
     try:
@@ -83,15 +101,15 @@ def planted(bug: Bug, copy: Path) -> Iterator[None]:
         path.write_text(sound)
 
 
-def look_for(bug: Bug, copy: Path) -> Outcome:
-    if complaint := stale(bug, copy):
+def look_for(bug: Bug, copy: Copy) -> Outcome:
+    if complaint := stale(bug, copy.checkout):
         return Outcome(bug, complaint=complaint)
-    report = copy.parent / "report.xml"
+    report = copy.folder / "report.xml"
     report.unlink(missing_ok=True)
-    options = ["-x", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", f"--basetemp={copy.parent / 'tmp'}"]
+    options = ["-x", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", f"--basetemp={copy.folder / 'tmp'}"]
     begun = time.monotonic()
     with planted(bug, copy):
-        is_over = run([sys.executable, "-m", "pytest", *options, bug.caught_by], copy)
+        is_over = run([str(copy.python), "-m", "pytest", *options, bug.caught_by], copy.checkout)
     seconds = time.monotonic() - begun
     if not is_over:
         return Outcome(bug, seconds, complaint=f"the tests hang for {MOST_SECONDS} s: choose another planting")
@@ -104,12 +122,12 @@ def look_for(bug: Bug, copy: Path) -> Outcome:
     return Outcome(bug, seconds, complaint=complaint)
 
 
-def run(command: Sequence[str], copy: Path) -> bool:
-    """Whether it came to an end; what it started does not outlive it."""
+def run(command: Sequence[str], checkout: Path) -> bool:
+    """Whether it came to an end. No bytecode of a bug outlives it."""
     with subprocess.Popen(
         command,
-        cwd=copy,
-        env=environment(copy),
+        cwd=checkout,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -124,9 +142,11 @@ def run(command: Sequence[str], copy: Path) -> bool:
 
 def look_for_all(bugs: Sequence[Bug]) -> Iterator[Outcome]:
     with tempfile.TemporaryDirectory(prefix="planted-bugs-") as folder:
-        copies: Queue[Path] = Queue()
+        copies: Queue[Copy] = Queue()
         for number in range(WORKERS):
-            copies.put(make_copy(Path(folder) / str(number)))
+            copy = Copy(Path(folder) / str(number))
+            copy.make()
+            copies.put(copy)
 
         def look(bug: Bug) -> Outcome:
             copy = copies.get()
@@ -142,9 +162,9 @@ def look_for_all(bugs: Sequence[Bug]) -> Iterator[Outcome]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--list", action="store_true", help="say which bugs there are")
-    parser.add_argument("--only", default="", metavar="NAME-PART", help="those whose name has this in it")
+    parser.add_argument("--only", action="append", metavar="NAME-PART", help="those whose name has this in it")
     arguments = parser.parse_args()
-    bugs = [bug for bug in BUGS if arguments.only in bug.name]
+    bugs = [bug for bug in BUGS if any(part in bug.name for part in arguments.only or [""])]
     console = Console() if sys.stdout.isatty() else Console(width=160)
     if not bugs:
         sys.exit(f"no bug has {arguments.only!r} in its name")
