@@ -45,7 +45,7 @@ def postgres_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def figures(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+def figures(request: pytest.FixtureRequest) -> Callable[..., None]:
     """`figures(what, count=1)`: so many more of these were tried. The table after the run adds up what all tests told.
 
     Tell as you go, and once with 0 before the first: a test that fails counts as a violation in each of its rows, and
@@ -56,7 +56,7 @@ def figures(record_property: Callable[[str, object], None]) -> Callable[..., Non
     def tell(what: str, count: int = 1) -> None:
         told[what] = told.get(what, 0) + count
 
-    record_property("figures", told)  # travels with the report, from the processes of xdist too
+    request.node.user_properties.append(("figures", told))  # travels with the report, from xdist's processes too
     return tell
 
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_listing import (
     MISBEHAVING,
+    AlwaysAscending,
     AnswersEmptyAtTimes,
     Change,
     ClampsTo1,
@@ -529,6 +530,12 @@ def test_a_misbehaving_service_is_never_proven_wrongly_and_never_endless(
     for seed in SEEDS:
         listing, seen, context = misbehave(kind, rate, seed, side_by_side=side_by_side)
         assert_no_silent_loss(seen, listing, context)
+
+
+def test_the_first_page_is_not_taken_for_the_top_of_a_list_that_ignores_sort_dir_and_has_no_count() -> None:
+    listing = AlwaysAscending(12, (), clamp=5)
+    seen = walk(listing.fetch, lambda: None, limit=10)
+    assert_no_silent_loss(seen, listing, seen)
 
 
 @pytest.mark.parametrize("rate", [0, 0.1, 1])
