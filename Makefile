@@ -8,18 +8,19 @@ SIMULATOR_PORT ?= 8776
 DEMO_DIR := $(abspath data/dev-demo)
 GENERATED := README.md sql/schema/duckdb.sql sql/schema/postgresql.sql
 
-.PHONY: help demo test soak check docs bench sync dev dev-demo clean
+.PHONY: help demo test soak planted-bugs check docs bench sync dev dev-demo clean
 
 help:
-	@echo "make demo      several simulated days through the real job, then what the warehouse says"
-	@echo "make test      all tests"
-	@echo "make soak      the tests that take long"
-	@echo "make check     ruff, mypy and the fast tests"
-	@echo "make sync      one sync against the configured cloud (settings: README.md)"
-	@echo "make dev       Dagster UI on http://127.0.0.1:$(PORT), daily schedule on"
-	@echo "make dev-demo  the same against a simulated cloud whose days pass every minute"
-	@echo "make bench     CPU seconds and memory of 100,000 shares; pages side by side"
-	@echo "make docs      write the generated parts of README.md and sql/ again"
+	@echo "make demo          several simulated days through the real job, then what the warehouse says"
+	@echo "make test          all tests"
+	@echo "make soak          the tests that take long, in about an hour; ends in a table of figures"
+	@echo "make planted-bugs  known mistakes planted one by one: each must fail a test"
+	@echo "make check         ruff, mypy and the fast tests"
+	@echo "make sync          one sync against the configured cloud (settings: README.md)"
+	@echo "make dev           Dagster UI on http://127.0.0.1:$(PORT), daily schedule on"
+	@echo "make dev-demo      the same against a simulated cloud whose days pass every minute"
+	@echo "make bench         CPU seconds and memory of 100,000 shares; pages side by side"
+	@echo "make docs          write the generated parts of README.md and sql/ again"
 
 # The environment is made again only when the dependencies changed. uv is quicker and used where it is.
 .venv/made: pyproject.toml $(CONSTRAINTS)
@@ -40,7 +41,10 @@ test: .venv/made
 	$(BIN)/pytest -n 2
 
 soak: .venv/made
-	$(BIN)/pytest -n 2 -m soak
+	$(BIN)/pytest -n 2 --dist worksteal -m soak
+
+planted-bugs: .venv/made
+	$(BIN)/python -m tests.planted
 
 check: .venv/made
 	$(BIN)/ruff check .

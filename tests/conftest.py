@@ -1,12 +1,16 @@
-"""Fixtures that many test files share: PostgreSQL.
+"""Fixtures that many test files share: PostgreSQL; and the table of figures at the end of a run.
 
 Not here: how a server is found and run (postgres.py).
 """
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from tests.postgres import Postgres, Server, server_or_skip
 
@@ -38,3 +42,43 @@ def postgres_server() -> Iterator[Server]:
     """A server of the test's own, which may be killed and keeps what was committed."""
     with server_or_skip(durable=True) as server:
         yield server
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """`figures(what, count=1)`: so many more of these were tried. The table after the run adds up what all tests told.
+
+    Tell as you go, and once with 0 before the first: a test that fails counts as a violation in each of its rows, and
+    these must be known by then. Words as in a table, with the engine where it matters: "kills of a load, DuckDB".
+    """
+    told: dict[str, int] = {}
+
+    def tell(what: str, count: int = 1) -> None:
+        told[what] = told.get(what, 0) + count
+
+    request.node.user_properties.append(("figures", told))  # travels with the report, from xdist's processes too
+    return tell
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    counts, violations, seconds = Counter[str](), Counter[str](), Counter[str]()
+    for report in (each for reports in terminalreporter.stats.values() for each in reports):
+        if getattr(report, "when", "") != "call":
+            continue
+        for told in (value for name, value in report.user_properties if name == "figures"):
+            for what, count in (told or {report.nodeid: 0}).items():
+                counts[what] += count
+                violations[what] += report.failed
+                seconds[what] += report.duration
+    if not counts:
+        return
+    table = Table("what", box=box.SIMPLE_HEAD)
+    for title in ("how many", "violations", "seconds"):
+        table.add_column(title, justify="right")
+    for what in sorted(counts):
+        table.add_row(what, f"{counts[what]:,}", f"{violations[what]}", f"{seconds[what]:.0f}")
+    console = Console(width=100, markup=False)
+    with console.capture() as printed:
+        console.print(table)
+    terminalreporter.section("figures")
+    terminalreporter.write(printed.get())

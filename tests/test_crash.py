@@ -11,7 +11,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -75,12 +75,18 @@ from tests.truth import canonical, share_row
 
 pytestmark = pytest.mark.slow
 
-ENGINES = ["duckdb", "postgresql"]
+ENGINES = {"duckdb": "DuckDB", "postgresql": "PostgreSQL"}
 
 
 @pytest.fixture(params=ENGINES)
 def engine(request) -> str:
     return request.param
+
+
+@pytest.fixture
+def tell(figures, engine) -> Callable[..., None]:
+    """`figures`, with the engine."""
+    return lambda what, count=1: figures(f"{what}, {ENGINES[engine]}", count)
 
 
 @pytest.fixture
@@ -185,7 +191,11 @@ def before(request) -> list[Landed]:
     return request.param
 
 
-def deaths(ground: Ground, promise: Promise, every: bool) -> int:
+DEATHS = "deaths at a statement or file operation"
+
+
+def deaths(ground: Ground, promise: Promise, every: bool, tell: Callable[..., None]) -> int:
+    tell(DEATHS, 0)
     with ground.copy() as house:
         points = call(points_of, house, NEWS)
     names = [name for name, _ in points]
@@ -198,34 +208,38 @@ def deaths(ground: Ground, promise: Promise, every: bool) -> int:
             process.join(60)
             assert process.exitcode == -9, names[number]
             assert not promise.broken_by(house, NEWS), f"died {number} {names[number]}"
-    print(f"{len(points)} points, {len(tried)} deaths, 0 violations")
+        tell(DEATHS)
     return len(tried)
 
 
-def test_a_death_at_any_statement_or_file_operation_leaves_a_whole_state_and_needs_no_hands(ground, promise, before):
-    assert deaths(ground.ground("base", *before), promise, every=False) >= 10
+def test_a_death_at_any_statement_or_file_operation_leaves_a_whole_state_and_needs_no_hands(
+    ground, promise, before, tell
+):
+    assert deaths(ground.ground("base", *before), promise, False, tell) >= 10
 
 
 @pytest.mark.soak
-def test_a_death_at_each_single_point_leaves_a_whole_state_and_needs_no_hands(ground, promise, before):
-    assert deaths(ground.ground("base", *before), promise, every=True) >= 100
+def test_a_death_at_each_single_point_leaves_a_whole_state_and_needs_no_hands(ground, promise, before, tell):
+    assert deaths(ground.ground("base", *before), promise, True, tell) >= 100
 
 
-def test_a_failure_at_any_statement_or_file_operation_leaves_a_whole_state_and_needs_no_hands(ground, promise, before):
+def test_a_failure_at_any_statement_or_file_operation_leaves_a_whole_state_and_needs_no_hands(
+    ground, promise, before, tell
+):
     base = ground.ground("base", *before)
     tried, complained, violations = call(harm_one_after_another, base, NEWS, promise, None)
-    print(f"{tried} failures, {complained} of them were told, {len(violations)} violations")
+    tell("failures of a statement or file operation", tried)
     assert not violations, "\n".join(violations)
     assert tried >= 100
     assert complained >= tried / 2, "hardly anything that fails matters"
 
 
 @pytest.mark.parametrize("engine", ["duckdb"], indirect=True)
-def test_a_disk_that_is_full_after_any_number_of_bytes_changes_nothing_and_is_told(ground, promise, before):
+def test_a_disk_that_is_full_after_any_number_of_bytes_changes_nothing_and_is_told(ground, promise, before, tell):
     sizes = [*range(0, 2_000, 200), *range(2_000, 16_000, 1_000), *range(16_000, 4_000_000, 160_000)]
     base = ground.ground("base", *before)
     tried, complained, violations = call(harm_one_after_another, base, NEWS, promise, full_disks(sizes))
-    print(f"{tried} sizes, {complained} of them were told")
+    tell("full disks, after so many bytes", tried)
     assert not violations, "\n".join(violations)
     assert 20 <= complained < tried
 
@@ -308,8 +322,9 @@ def test_a_damaged_file_is_refused_and_the_last_good_one_is_named(ground, tmp_pa
 # --- killed at random -------------------------------------------------------------------------------------------------
 
 
-def kill_loads(ground: "Builder", folder: Path, seed: int, wanted: int) -> Counter[str]:
+def kill_loads(ground: "Builder", folder: Path, seed: int, wanted: int, tell: Callable[..., None]) -> Counter[str]:
     """Kills of a load that strike, spread over its whole time; how much was published then."""
+    tell("kills of a load", 0)
     rng, outcomes = random.Random(seed), Counter[str]()
     number = 0
     while outcomes.total() < wanted:
@@ -338,22 +353,23 @@ def kill_loads(ground: "Builder", folder: Path, seed: int, wanted: int) -> Count
                 if process.exitcode == -9:
                     outcomes["after" if found == clean[-1] else "before" if found == clean[half] else "between"] += 1
                 assert not promise.broken_by(house, landed), where
+                tell("kills of a load", process.exitcode == -9)
         number += 1
-    print(f"seed {seed}: {outcomes.total()} kills, published {dict(outcomes)}, 0 violations")
+    print(f"seed {seed}: published {dict(outcomes)}")
     return outcomes
 
 
 @pytest.mark.parametrize(("engine", "kills"), [("duckdb", 80), ("postgresql", 50)], indirect=["engine"])
-def test_a_load_killed_at_any_moment_leaves_a_whole_state_and_needs_no_hands(ground, engine, kills, tmp_path):
-    outcomes = kill_loads(ground, tmp_path, 20260301, kills)
+def test_a_load_killed_at_any_moment_leaves_a_whole_state_and_needs_no_hands(ground, engine, kills, tmp_path, tell):
+    outcomes = kill_loads(ground, tmp_path, 20260301, kills, tell)
     assert outcomes["before"] > 0
     assert engine == "postgresql" or not outcomes["between"], "a DuckDB file is published at once"
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize(("engine", "kills"), [("duckdb", 300), ("postgresql", 200)], indirect=["engine"])
-def test_hundreds_of_loads_killed_leave_whole_states(ground, engine, kills, tmp_path):
-    kill_loads(ground, tmp_path, int(time.time()), kills)
+def test_hundreds_of_loads_killed_leave_whole_states(ground, engine, kills, tmp_path, tell):
+    kill_loads(ground, tmp_path, int(time.time()), kills, tell)
 
 
 # --- whole syncs, killed and cancelled --------------------------------------------------------------------------------
@@ -362,8 +378,8 @@ def test_hundreds_of_loads_killed_leave_whole_states(ground, engine, kills, tmp_
 class Operation:
     """One `backup-shares sync` after the other, against the simulator on a port; some are ended before their time."""
 
-    def __init__(self, house: House, seed: int) -> None:
-        self.house, self.rng, self.seed = house, random.Random(seed), seed
+    def __init__(self, house: House, seed: int, tell: Callable[..., None]) -> None:
+        self.house, self.rng, self.seed, self.tell = house, random.Random(seed), seed, tell
         self.world = World(projects=1, shares=30, new_rate=0.2, withdrawn_rate=0.1, change_rate=0.2)
         self.service = Service(self.world, token="token")
         self.outcomes: Counter[str] = Counter()
@@ -373,6 +389,7 @@ class Operation:
         self._known: set[str] = set()
 
     def run(self, kills: int, cancels: int) -> None:
+        self.tell("whole syncs killed", 0)
         with serve(self.service) as url:
             settings = {
                 "VBS_ENDPOINT": url,
@@ -389,7 +406,7 @@ class Operation:
                     self.service.day += self.rng.random() < 0.7
                     self._ended(settings, self._way_to_end(kills, cancels))
                 self._healthy(settings)
-        print(f"seed {self.seed}: {dict(self.outcomes)}, stopped within {self.slowest_stop:.1f} s, 0 violations")
+        print(f"seed {self.seed}: stopped within {self.slowest_stop:.1f} s")
         self._clean.close()
 
     def _way_to_end(self, kills: int, cancels: int) -> str:
@@ -440,6 +457,7 @@ class Operation:
             code = process.exitcode or process.line.recv()
             if code != 0:
                 self.outcomes[way] += 1
+                self.tell(f"whole syncs {way}")
                 if way == "cancelled":
                     self.slowest_stop = max(self.slowest_stop, stopped)
         self._check(what)
@@ -470,16 +488,16 @@ class Operation:
 @pytest.mark.parametrize(
     ("engine", "kills", "cancels"), [("duckdb", 20, 20), ("postgresql", 5, 0)], indirect=["engine"]
 )
-def test_syncs_killed_and_cancelled_at_any_moment_leave_whole_states_and_need_no_hands(ground, kills, cancels):
-    Operation(ground.house("house"), 20260302).run(kills, cancels)
+def test_syncs_killed_and_cancelled_at_any_moment_leave_whole_states_and_need_no_hands(ground, kills, cancels, tell):
+    Operation(ground.house("house"), 20260302, tell).run(kills, cancels)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("engine", "kills", "cancels"), [("duckdb", 700, 200), ("postgresql", 300, 100)], indirect=["engine"]
 )
-def test_hundreds_of_syncs_killed_and_cancelled_leave_whole_states(ground, kills, cancels):
-    Operation(ground.house("house"), int(time.time())).run(kills, cancels)
+def test_hundreds_of_syncs_killed_and_cancelled_leave_whole_states(ground, kills, cancels, tell):
+    Operation(ground.house("house"), int(time.time()), tell).run(kills, cancels)
 
 
 # --- at the same time -------------------------------------------------------------------------------------------------
@@ -512,7 +530,8 @@ def days_of_two_listings(rounds: int, rng: random.Random) -> tuple[list[Landed],
     return landed, oracles
 
 
-def two_at_once(ground: "Builder", folder: Path, seed: int, rounds: int) -> None:
+def two_at_once(ground: "Builder", folder: Path, seed: int, rounds: int, tell: Callable[..., None]) -> None:
+    tell("rounds of two loads at once, and a reader", 0)
     landed, oracles = days_of_two_listings(rounds, random.Random(seed))
     store = House(folder / "store", "")
     store.land(*landed)
@@ -548,15 +567,16 @@ def two_at_once(ground: "Builder", folder: Path, seed: int, rounds: int) -> None
     stories = [(way, *story) for way, oracle in oracles.items() for story in oracle.versions.items()]
     expected = {(str(way.direction), key): len(story) for way, key, story in stories}
     assert versions == expected, f"seed {seed}"
-    print(f"seed {seed}: {rounds} rounds of two, a reader saw {len(seen)} whole states, 0 violations")
+    tell("rounds of two loads at once, and a reader", rounds)
+    print(f"seed {seed}: the reader saw {len(seen)} states")
 
 
 @pytest.mark.parametrize(("engine", "rounds"), [("duckdb", 100), ("postgresql", 30)], indirect=["engine"])
-def test_two_processes_at_once_give_a_serial_result_and_a_reader_sees_whole_states_only(ground, tmp_path, rounds):
-    two_at_once(ground, tmp_path, 20260303, rounds)
+def test_two_processes_at_once_give_a_serial_result_and_a_reader_sees_whole_states_only(ground, tmp_path, rounds, tell):
+    two_at_once(ground, tmp_path, 20260303, rounds, tell)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize(("engine", "part"), [(each, n) for each in ENGINES for n in range(10)], indirect=["engine"])
-def test_thousands_of_rounds_of_two_processes_give_serial_results(ground, tmp_path, part):
-    two_at_once(ground, tmp_path, int(time.time()) + part, 250)
+def test_thousands_of_rounds_of_two_processes_give_serial_results(ground, tmp_path, part, tell):
+    two_at_once(ground, tmp_path, int(time.time()) + part, 250, tell)

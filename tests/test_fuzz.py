@@ -11,7 +11,7 @@ import io
 import itertools
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -273,24 +273,26 @@ def storable(text: str) -> str:
     return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text.replace("\0", "\u2400"))
 
 
-def check_records(sink: Sink, count: int, seed: int) -> None:
+def check_records(sink: Sink, count: int, seed: int, figures: Callable[..., None]) -> None:
+    figures("malformed records", 0)
     for number, texts in enumerate(records(count, seed)):
         seen = sink.sync(texts)
         assert_stored(sink, seen, texts, f"seed {seed}, batch {number}")
         sink.fresh()
+    figures("malformed records", count)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_malformed_record_is_set_aside_or_repaired_by_rule_and_its_neighbours_are_loaded(
-    sink: Sink, seed: int
+    sink: Sink, figures, seed: int
 ) -> None:
-    check_records(sink, 5_000, seed)
+    check_records(sink, 5_000, seed, figures)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(100, 110))
-def test_two_hundred_thousand_malformed_records(sink: Sink, seed: int) -> None:
-    check_records(sink, 20_000, seed)
+def test_two_hundred_thousand_malformed_records(sink: Sink, figures, seed: int) -> None:
+    check_records(sink, 20_000, seed, figures)
 
 
 REFUSED = ("NaN", "Infinity", "-Infinity", "9" * 5_000, "[" * 100_000 + "]" * 100_000, "007", "+1", "'x'", "undefined")
@@ -366,7 +368,8 @@ def read_by_json(body: bytes) -> list[Any] | None:
     return None if any(isinstance(owner, str) and owner != OWN for owner in owners) else document["shared"]
 
 
-def check_pages(sink: Sink, count: int, seed: int) -> None:
+def check_pages(sink: Sink, count: int, seed: int, figures: Callable[..., None]) -> None:
+    figures("damaged pages", 0)
     rng = random.Random(seed)
     bodies = [page(json.dumps(record) for record in rng.sample(SOUND, size)) for size in (0, 1, 2, 5)]
     accepted = 0
@@ -386,6 +389,7 @@ def check_pages(sink: Sink, count: int, seed: int) -> None:
         accepted += 1
         assert expected is not None, (seed, number, sink.body[:300])
         assert json.dumps(found) == json.dumps([without_mark(record) for record in expected]), (seed, number)
+    figures("damaged pages", count)
     assert 0 < accepted < count / 2
 
 
@@ -396,14 +400,14 @@ def without_mark(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_damaged_page_is_refused_or_read_as_any_strict_reader_does(sink: Sink, seed: int) -> None:
-    check_pages(sink, 2_500, seed)
+def test_a_damaged_page_is_refused_or_read_as_any_strict_reader_does(sink: Sink, figures, seed: int) -> None:
+    check_pages(sink, 2_500, seed, figures)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(100, 110))
-def test_fifty_thousand_damaged_pages(sink: Sink, seed: int) -> None:
-    check_pages(sink, 5_000, seed)
+def test_fifty_thousand_damaged_pages(sink: Sink, figures, seed: int) -> None:
+    check_pages(sink, 5_000, seed, figures)
 
 
 @pytest.mark.parametrize("seed", range(20))

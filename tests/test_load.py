@@ -303,14 +303,17 @@ def test_what_differs_from_another_state_than_the_recorded_one_is_read_whole(war
     assert told == [(S1, day(1)), (S2, day(1)), (S2, day(3)), (S3, day(3))]
 
 
-@pytest.mark.parametrize("damage", ["gone", "changed"])
+@pytest.mark.parametrize("damage", ["gone", "changed", "another"])
 def test_without_the_pages_before_an_observation_is_read_whole(warehouse, landing, staging, damage):
     first = land(landing, make_observation(day(1), distinct_ids=2), TWO)
     load_pending(warehouse, landing, staging)
     if damage == "gone":
         first.path.unlink()
-    else:
+    elif damage == "changed":
         first.path.write_bytes(first.path.read_bytes()[:-1])
+    else:
+        other = land(landing.with_name("other"), make_observation(day(1), distinct_ids=3), THREE)
+        first.path.write_bytes(other.path.read_bytes())
     second = land(landing, make_observation(day(2), distinct_ids=3), THREE)
     assert stage(second, staging, warehouse.ledger()).since is None
 

@@ -114,7 +114,10 @@ def rounds(few: int, many: int):
 
 @pytest.mark.parametrize("times", rounds(50, 500))
 @pytest.mark.parametrize("way", ["the reply is lost", "it never arrives"])
-def test_a_commit_of_which_nobody_heard_is_looked_up_and_recorded_once(line, postgres_url, undisturbed, way, times):
+def test_a_commit_of_which_nobody_heard_is_looked_up_and_recorded_once(
+    line, postgres_url, undisturbed, figures, way, times
+):
+    figures("commits of which nobody heard, PostgreSQL", 0)
     with loading(line.url) as warehouse:
         for number in range(times):
             stays_down = number % 3 == 2
@@ -131,6 +134,7 @@ def test_a_commit_of_which_nobody_heard_is_looked_up_and_recorded_once(line, pos
                 record(warehouse, *told(number))
             assert line.strikes == 1
             assert line.swallowed == (b"COMMIT" if way == "the reply is lost" else b"")
+            figures("commits of which nobody heard, PostgreSQL")
     assert facts(postgres_url) == undisturbed(times)
 
 
@@ -144,9 +148,10 @@ def test_a_commit_of_which_nobody_heard_is_looked_up_and_recorded_once(line, pos
     ],
 )
 def test_a_line_cut_at_any_message_leaves_the_state_before_or_after(
-    line, postgres_url, undisturbed, forward, stay_down
+    line, postgres_url, undisturbed, figures, forward, stay_down
 ):
     cuts = 0
+    figures("cuts of the line, PostgreSQL", 0)
     with loading(line.url) as warehouse:
         for number in itertools.count():
             line.cut_at(number + 1, forward=forward, stay_down=stay_down)
@@ -160,7 +165,7 @@ def test_a_line_cut_at_any_message_leaves_the_state_before_or_after(
             if not line.strikes:
                 break
             cuts += 1
-    print(f"cut {cuts} times")
+    figures("cuts of the line, PostgreSQL", cuts)
     assert cuts >= 40
     assert facts(postgres_url) == undisturbed(number + 1)
 
@@ -275,8 +280,9 @@ AND (SELECT count(*) FROM observations) >= {recorded}
 
 
 @pytest.mark.parametrize("times", rounds(20, 200))
-def test_a_backend_killed_while_it_loads_loses_nothing(postgres_server, landing, undisturbed, rng, times):
+def test_a_backend_killed_while_it_loads_loses_nothing(postgres_server, landing, undisturbed, rng, figures, times):
     """Every fourth time by SIGKILL, which throws out everybody and makes the server recover."""
+    figures("kills of a backend, PostgreSQL", 0)
     url, hits = postgres_server.create_database(), 0
     assert load(url, landing) == []
     for number in range(times):
@@ -300,8 +306,8 @@ def test_a_backend_killed_while_it_loads_loses_nothing(postgres_server, landing,
                 load(url, landing)
             is_over.set()
         assert load(url, landing) == []
-    print(f"hit {hits} of {times} times")
     assert hits >= times // 2
+    figures("kills of a backend, PostgreSQL", hits)
     assert facts(url) == undisturbed(landing)
 
 
@@ -346,8 +352,9 @@ def hear(process: subprocess.Popen) -> str:
 
 @pytest.mark.parametrize("times", rounds(3, 50))
 def test_a_server_killed_while_a_process_loads_goes_on_after_a_restart(
-    postgres_server, landing, undisturbed, rng, times
+    postgres_server, landing, undisturbed, rng, figures, times
 ):
+    figures("kills of the whole server, PostgreSQL", 0)
     url, outcomes, most = postgres_server.create_database(), [], 30
     with loader(url, landing) as process:
         for number in range(times):
@@ -364,13 +371,17 @@ def test_a_server_killed_while_a_process_loads_goes_on_after_a_restart(
             assert most * number <= recorded < most * (number + 1)
             say(process)
             assert hear(process) == "0"
+            figures("kills of the whole server, PostgreSQL")
     print(outcomes)
     assert facts(url) == undisturbed(landing)
 
 
 @pytest.mark.parametrize("times", rounds(3, 100))
-def test_a_loader_killed_at_any_moment_leaves_the_state_before_or_after(postgres_url, landing, undisturbed, rng, times):
+def test_a_loader_killed_at_any_moment_leaves_the_state_before_or_after(
+    postgres_url, landing, undisturbed, rng, figures, times
+):
     most = 10
+    figures("kills of a load, PostgreSQL", 0)
     assert load(postgres_url, landing) == []
     for number in range(times):
         for more in range(most):
@@ -381,6 +392,7 @@ def test_a_loader_killed_at_any_moment_leaves_the_state_before_or_after(postgres
             process.kill()
             process.wait()
         assert load(postgres_url, landing) == []
+        figures("kills of a load, PostgreSQL")
     assert facts(postgres_url) == undisturbed(landing)
 
 
@@ -485,7 +497,10 @@ def remains(url: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("times", rounds(100, 2000))
-def test_two_processes_that_load_the_same_at_once_record_everything_once(postgres_url, landing, undisturbed, times):
+def test_two_processes_that_load_the_same_at_once_record_everything_once(
+    postgres_url, landing, undisturbed, figures, times
+):
+    figures("rounds of two loads of the same at once, PostgreSQL", 0)
     with loader(postgres_url, landing) as one, loader(postgres_url, landing) as two:
         for number in range(times):
             land(landing, *told(number, OUT))
@@ -493,6 +508,7 @@ def test_two_processes_that_load_the_same_at_once_record_everything_once(postgre
             say(one)
             say(two)
             assert (hear(one), hear(two)) == ("0", "0"), f"round {number}"
+            figures("rounds of two loads of the same at once, PostgreSQL")
     assert count(postgres_url, "observations") == 2 * times
     assert facts(postgres_url) == undisturbed(landing)
 
@@ -508,7 +524,8 @@ def whole(number: int):
 
 
 @pytest.mark.parametrize("times", rounds(200, 5000))
-def test_a_reader_sees_whole_observations_only(postgres_url, times):
+def test_a_reader_sees_whole_observations_only(postgres_url, figures, times):
+    figures("publishes under a reader's eyes, PostgreSQL", 0)
     question = """
         SELECT count(*) AS shares, min(share_updated_at) AS oldest, max(share_updated_at) AS newest,
             (SELECT max(observed_at) FROM observations) AS recorded, (SELECT count(*) FROM backups) AS backups
@@ -532,5 +549,5 @@ def test_a_reader_sees_whole_observations_only(postgres_url, times):
                 assert (state["shares"], state["backups"]) == (SHARES, SHARES)
                 assert state["oldest"] == state["newest"] == state["recorded"]
                 seen.add(state["recorded"])
-    print(f"{len(seen)} of {times} states were seen")
+    figures("publishes under a reader's eyes, PostgreSQL", times)
     assert len(seen) > times // 20

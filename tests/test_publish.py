@@ -128,6 +128,16 @@ def test_a_file_of_somebody_else_is_not_taken_for_a_previous_one(address):
     assert set(others) <= set(files_of(address))
 
 
+def test_the_new_file_is_flushed_before_it_takes_its_place_and_the_folder_after(address):
+    """What a kill does not show, and a power loss does."""
+    write_day(address, 1, keep=1)
+    heard: list[str] = []
+    with listening(heard.append):
+        write_day(address, 2, keep=1)
+    taken = heard.index(f"before os.rename .{warehouse_file(address).name}.writing")
+    assert [heard[:taken].count("after fsync"), heard[taken:].count("after fsync")] == [1, 1]
+
+
 def test_a_sync_killed_while_it_published_costs_no_previous_file(address):
     """At every file operation of the publishing; the next one goes on."""
     for number in range(1, 4):

@@ -357,6 +357,15 @@ def test_nothing_of_a_request_shows_its_token(run):
         frame = frame.tb_next
 
 
+def test_no_error_keeps_that_of_the_library_with_its_request(run):
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    with pytest.raises(TransientApiError) as caught:
+        run.client(httpx.MockTransport(refuse), StaticToken("canary-token")).page(OUT, 0, 10)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+
 # Pages that are too much
 
 

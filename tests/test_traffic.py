@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipelines.errors import EndpointError, PermanentApiError, TransientApiError
@@ -238,6 +238,7 @@ def test_the_pause_grows_no_longer_than_half_a_minute():
 
 
 @given(st.text(st.characters(max_codepoint=0xFF), max_size=40))
+@example("²")
 def test_no_retry_after_is_more_than_digits_or_a_date(value):
     seconds = read_retry_after(value, NOW)
     assert seconds is None or seconds >= 0

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_listing import (
     MISBEHAVING,
+    AlwaysAscending,
     AnswersEmptyAtTimes,
     Change,
     ClampsTo1,
@@ -103,29 +104,33 @@ SIDE_BY_SIDE = (
 )
 
 
-def enumerate_schedules(kinds: Sequence[Tiny]) -> Counter[str]:
+def enumerate_schedules(kinds: Sequence[Tiny], figures: Callable[..., None]) -> Counter[str]:
     """Walk every schedule; stop at the first silent loss."""
     total: Counter[str] = Counter()
+    figures(SCHEDULES, 0)
     for kind in kinds:
         total += Enumeration(kind).run()
-    print(dict(total))
+    figures(SCHEDULES, schedule_count(total))
     return total
+
+
+SCHEDULES = "schedules of changes during a walk"
 
 
 def proven_share(total: Counter[str]) -> float:
     return (total["covered"] + total["exact"]) / schedule_count(total)
 
 
-def test_no_schedule_of_two_changes_on_a_few_rows_loses_a_share() -> None:
-    total = enumerate_schedules(QUICK + QUICK_SIDE_BY_SIDE)
+def test_no_schedule_of_two_changes_on_a_few_rows_loses_a_share(figures) -> None:
+    total = enumerate_schedules(QUICK + QUICK_SIDE_BY_SIDE, figures)
     assert schedule_count(total) >= 20_000
     assert proven_share(total) >= 1 / 4, "the enumeration must not be about walks that prove nothing"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", [ONE_AFTER_THE_OTHER, SIDE_BY_SIDE], ids=["one after the other", "side by side"])
-def test_no_schedule_out_of_450_000_loses_a_share_on_either_path(kinds: tuple[Tiny, ...]) -> None:
-    total = enumerate_schedules(kinds)
+def test_no_schedule_out_of_450_000_loses_a_share_on_either_path(kinds: tuple[Tiny, ...], figures) -> None:
+    total = enumerate_schedules(kinds, figures)
     assert schedule_count(total) >= 450_000
     assert proven_share(total) >= 1 / 2, "the enumeration must not be about walks that prove nothing"
     assert total["plans"] >= total["walks"] / 2 or kinds is ONE_AFTER_THE_OTHER, "pages must be asked for side by side"
@@ -167,26 +172,32 @@ def check_honest(seen: Walk, listing: ModelListing, context: object) -> None:
     assert seen.reason or seen.may_close, context
 
 
-def run_at_random(runs_per_rate: int) -> None:
+def run_at_random(runs_per_rate: int, figures: Callable[..., None], first: int = 0) -> None:
     for rate in RATES:
         statuses: Counter[ProofStatus] = Counter()
-        for seed in range(runs_per_rate):
+        for seed in range(first, first + runs_per_rate):
+            figures("walks with random changes")
             listing, seen, context = random_run(seed, rate)
             check_honest(seen, listing, context)
             assert seen.ids <= listing.ever_alive, context
             statuses[seen.status] += 1
-        print(rate, {status.value: n for status, n in statuses.items()})
         if rate <= 0.1:
             assert statuses[ProofStatus.INCOMPLETE] <= runs_per_rate / 100, f"rate {rate}: {statuses}"
 
 
-def test_random_changes_lose_nothing_and_an_honest_service_is_rarely_called_incomplete() -> None:
-    run_at_random(60)
+def test_random_changes_lose_nothing_and_an_honest_service_is_rarely_called_incomplete(figures) -> None:
+    run_at_random(60, figures)
 
 
 @pytest.mark.slow
-def test_five_thousand_runs_with_random_changes_lose_nothing() -> None:
-    run_at_random(1000)
+def test_five_thousand_runs_with_random_changes_lose_nothing(figures) -> None:
+    run_at_random(1000, figures)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(1, 11))
+def test_a_hundred_thousand_runs_with_random_changes_lose_nothing(part: int, figures) -> None:
+    run_at_random(2000, figures, first=part * 10_000)
 
 
 orders = st.sampled_from(({}, {"aligned": True}, {"by_backup": True}, {"by_backup": True, "shares_per_backup": 3}))
@@ -519,6 +530,12 @@ def test_a_misbehaving_service_is_never_proven_wrongly_and_never_endless(
     for seed in SEEDS:
         listing, seen, context = misbehave(kind, rate, seed, side_by_side=side_by_side)
         assert_no_silent_loss(seen, listing, context)
+
+
+def test_the_first_page_is_not_taken_for_the_top_of_a_list_that_ignores_sort_dir_and_has_no_count() -> None:
+    listing = AlwaysAscending(12, (), clamp=5)
+    seen = walk(listing.fetch, lambda: None, limit=10)
+    assert_no_silent_loss(seen, listing, seen)
 
 
 @pytest.mark.parametrize("rate", [0, 0.1, 1])

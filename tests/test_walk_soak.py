@@ -45,13 +45,15 @@ def enumerate_kind(kind: Tiny, sample: float) -> Counter[str]:
     return Enumeration(kind).run(sample=sample)
 
 
-def test_no_schedule_out_of_20_million_loses_a_share() -> None:
+def test_no_schedule_out_of_20_million_loses_a_share(figures) -> None:
     total: Counter[str] = Counter()
+    figures("schedules of changes during a walk", 0)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
         tried = [pool.submit(enumerate_kind, kind, 1) for kind in COMPLETE]
         tried += [pool.submit(enumerate_kind, kind, 0.1) for kind in SAMPLED]
         for each in tried:
             total += each.result()  # the AssertionError of a silent loss ends it
-    print(f"{schedule_count(total)} schedules, 0 silent losses: {dict(total)}")
+    figures("schedules of changes during a walk", schedule_count(total))
+    print(f"0 silent losses: {dict(total)}")
     assert schedule_count(total) >= 20_000_000
