@@ -44,8 +44,10 @@ _SHARE, _BACKUP, _METADATA = "shared[].", "shared[].backup.", "shared[].backup.s
 
 _ENUMERATED = [column for column in content_columns(backup_history) if "known_values" in column.info]
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_:-]+")
-_SECRET = re.compile(r"VK|key|secret|passw|token|credential|[A-Za-z0-9+/=_]{32}", re.IGNORECASE)
-"""What could be a secret, by its name or its looks: better too much than too little."""
+_SECRET = re.compile(r"VK|key|secret|passw|token|credential", re.IGNORECASE)
+"""What could name a secret: better too much than too little."""
+_OPAQUE = re.compile(r"[A-Za-z0-9+/=_]{32}")
+"""What could be one. The ids of shares, backups and volumes have dashes."""
 
 
 class _Thing(NamedTuple):
@@ -161,7 +163,8 @@ def _example(name: str, value: Any, *, is_inside: bool) -> str:
         text = storable(json.dumps(value, ensure_ascii=False))
     except RecursionError:
         return '"[withheld: nested too deep]"'
-    if (is_inside and isinstance(value, str | list | dict)) or _SECRET.search(name) or _SECRET.search(text):
+    is_text_inside = is_inside and isinstance(value, str | list | dict)
+    if is_text_inside or _SECRET.search(name) or _SECRET.search(text) or _OPAQUE.search(text):
         return f'"[withheld: {len(text)} characters]"'
     return _short(blank_key_material(text.encode()).decode())
 
