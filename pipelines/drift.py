@@ -9,13 +9,12 @@ Not here: how the quick reader notices that a page has to be looked at (normaliz
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Column
 
 from pipelines.records import (
     FLAT_FIELDS,
@@ -43,6 +42,10 @@ _BACKUP_FIELDS = frozenset(field.path[1] for field in FLAT_FIELDS if len(field.p
 _SHARE, _BACKUP, _METADATA = "shared[].", "shared[].backup.", "shared[].backup.service_metadata."
 
 _ENUMERATED = [column for column in content_columns(backup_history) if "known_values" in column.info]
+_KNOWN_CODES = [(key, each.info) for each in _ENUMERATED if (key := metadata_key(each))]
+_KNOWN_TEXTS = [
+    (each.info["source"].removeprefix(_BACKUP), each.info) for each in _ENUMERATED if metadata_key(each) is None
+]
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_:-]+")
 _SECRET = re.compile(r"VK|key|secret|passw|token|credential", re.IGNORECASE)
 """What could name a secret: better too much than too little."""
@@ -56,22 +59,30 @@ class _Thing(NamedTuple):
     value: str
 
 
+class _Held(NamedTuple):
+    """What a record holds at a field that is not known; `is_inside`: the field is one of the metadata."""
+
+    name: str
+    content: Any
+    is_inside: bool
+
+
 class _Tally:
     """How many records hold each thing, and what one of them held."""
 
     def __init__(self) -> None:
         self.rows: dict[_Thing, dict[str, Any]] = {}
 
-    def add(self, things: dict[_Thing, str], share_id: str | None) -> None:
-        """One more record, with an example of each thing in it."""
+    def add(self, things: Iterable[tuple[_Thing, _Held | None]], share_id: str | None) -> None:
+        """One more record."""
         counted = set()
-        for thing, example in things.items():
+        for thing, held in things:
             if thing not in self.rows and len(self.rows) >= MOST:
-                thing, example = _Thing(thing.kind, OTHERS, ""), ""
-            row = self.rows.setdefault(
-                thing, {**thing._asdict(), "record_count": 0, "example": example, "share_id": share_id}
-            )
-            row["record_count"] += thing not in counted
+                thing, held = _Thing(thing.kind, OTHERS, ""), None
+            if thing not in self.rows:
+                example = _example(held) if held else ""
+                self.rows[thing] = {**thing._asdict(), "record_count": 0, "example": example, "share_id": share_id}
+            self.rows[thing]["record_count"] += thing not in counted
             counted.add(thing)
 
 
@@ -84,7 +95,7 @@ def count_drift(pages: Sequence[bytes]) -> list[dict[str, Any]]:
     told: set[str] = set()
     for body in reversed(pages):
         page = _read_page(body)
-        tally.add(dict(_unknown_fields(page, _PAGE_FIELDS, "")), None)
+        tally.add(_unknown_fields(page, _PAGE_FIELDS, ""), None)
         for record in reversed(page["shared"]):
             if not isinstance(record, dict):
                 continue
@@ -93,7 +104,7 @@ def count_drift(pages: Sequence[bytes]) -> list[dict[str, Any]]:
             if identity not in told:
                 told.add(identity)
                 is_id = isinstance(share_id, str) and re.fullmatch(OBJECT_ID, share_id)
-                tally.add(dict(_things_in(record)), share_id if is_id else None)
+                tally.add(_things_in(record), share_id if is_id else None)
     return [tally.rows[thing] for thing in sorted(tally.rows)]
 
 
@@ -123,7 +134,7 @@ def _readable(body: bytes) -> Iterator[Any]:
             continue
 
 
-def _things_in(record: dict[str, Any]) -> Iterator[tuple[_Thing, str]]:
+def _things_in(record: dict[str, Any]) -> Iterator[tuple[_Thing, _Held | None]]:
     yield from _unknown_fields(record, _SHARE_FIELDS, _SHARE)
     backup = record.get("backup")
     if not isinstance(backup, dict):
@@ -132,39 +143,39 @@ def _things_in(record: dict[str, Any]) -> Iterator[tuple[_Thing, str]]:
     text = backup.get("service_metadata")
     metadata = object_in(storable(text)) if isinstance(text, str) else {}
     yield from _unknown_fields(metadata, KNOWN_METADATA, _METADATA)
-    for column in _ENUMERATED:
-        value = _value_of(column, backup, metadata)
-        if value is not None and value not in column.info["known_values"]:
-            yield _Thing(UNKNOWN_VALUE, column.info["source"], _short(storable(str(value)))), ""
+    # Values as the columns are read: what is no text or no number there was rejected, or read as nothing.
+    for name, info in _KNOWN_TEXTS:
+        value = backup.get(name)
+        if isinstance(value, str) and value not in info["known_values"]:
+            yield _Thing(UNKNOWN_VALUE, info["source"], _short(storable(value))), None
+    for key, info in _KNOWN_CODES:
+        number = number_in(metadata.get(key))
+        if number is not None and number not in info["known_values"]:
+            yield _Thing(UNKNOWN_VALUE, info["source"], str(number)), None
 
 
-def _value_of(column: Column[Any], backup: dict[str, Any], metadata: dict[str, Any]) -> Any:
-    """As the column reads it; None where it would reject the record or read nothing."""
-    if key := metadata_key(column):
-        return number_in(metadata.get(key))
-    value = backup.get(column.info["source"].removeprefix(_BACKUP))
-    return value if isinstance(value, str) else None
-
-
-def _unknown_fields(found: dict[str, Any], known: frozenset[str], where: str) -> Iterator[tuple[_Thing, str]]:
+def _unknown_fields(found: dict[str, Any], known: frozenset[str], where: str) -> Iterator[tuple[_Thing, _Held]]:
+    if known.issuperset(found):
+        return
     for name in found.keys() - known:
-        path = where + (name if _PLAIN_NAME.fullmatch(name) and len(name) <= LONGEST else _quoted(name))
-        yield _Thing(UNKNOWN_FIELD, path, ""), _example(name, found[name], is_inside=where == _METADATA)
+        yield _Thing(UNKNOWN_FIELD, where + _shown(name), ""), _Held(name, found[name], where == _METADATA)
 
 
-def _quoted(name: str) -> str:
-    """A name that could be taken for a path, steer a terminal, or fill a screen."""
+def _shown(name: str) -> str:
+    """Quoted if it could be taken for a path, steer a terminal, or fill a screen."""
+    if len(name) <= LONGEST and _PLAIN_NAME.fullmatch(name):
+        return name
     return json.dumps(_short(storable(name)), ensure_ascii=False)
 
 
-def _example(name: str, value: Any, *, is_inside: bool) -> str:
+def _example(held: _Held) -> str:
     """A value as JSON, unless it may be a secret. Texts of the metadata tell of the inside of the service."""
     try:
-        text = storable(json.dumps(value, ensure_ascii=False))
+        text = storable(json.dumps(held.content, ensure_ascii=False))
     except RecursionError:
         return '"[withheld: nested too deep]"'
-    is_text_inside = is_inside and isinstance(value, str | list | dict)
-    if is_text_inside or _SECRET.search(name) or _SECRET.search(text) or _OPAQUE.search(text):
+    is_text_inside = held.is_inside and isinstance(held.content, str | list | dict)
+    if is_text_inside or _SECRET.search(held.name) or _SECRET.search(text) or _OPAQUE.search(text):
         return f'"[withheld: {len(text)} characters]"'
     return _short(blank_key_material(text.encode()).decode())
 
