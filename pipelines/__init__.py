@@ -30,6 +30,7 @@
                      confirm.py      what is absent: is it gone?
     Verb 2 normalize normalize.py    pages -> frames
                      records.py      the rules for one record
+                     drift.py        what the API says that is not known
                      delta.py        what differs, byte for byte
     Verb 3 record    history.py      what opens, what closes
                      load.py         what is landed and not recorded yet

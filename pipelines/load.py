@@ -37,7 +37,7 @@ from pipelines.normalize import Normalized, Since, normalize_difference, normali
 from pipelines.observation import Listing, Observation
 from pipelines.warehouse import Ledger, Warehouse
 
-_FRAMES = ("shares", "backups", "rejected")
+_FRAMES = ("shares", "backups", "rejected", "drift")
 _MARK = b"staged"
 
 
@@ -117,7 +117,7 @@ def _difference(file: LandedFile, observation: Observation, ledger: Ledger) -> N
     """What differs from the last proven observation of the listing; None where that cannot be told beyond doubt."""
     proven = ledger.last_proven.get(file.listing)
     before = landed_file(file.root, proven.landing_file) if proven else None
-    if not (proven and before and before.path.exists() and observation.status.is_proven):
+    if not (proven and proven.is_plain and before and before.path.exists() and observation.status.is_proven):
         return None
     try:
         earlier = read_observation(before)

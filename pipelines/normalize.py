@@ -1,15 +1,16 @@
-"""Verb 2: pages -> a frame of shares, a frame of backups, a frame of rejected records. Pure: bytes in, frames out.
+"""Verb 2: pages -> frames of shares, backups, rejected records, and of what is not known. Pure: bytes in, frames out.
 
 A page goes through pyarrow's typed JSON reader, column by column, without a Python object per field. If anything in
 it is out of the ordinary (a wrong type, a doubled key, a time in another shape) that page goes through `records.py`
 instead, one record at a time, by the same rules: what is sound is read, what is not is kept with its reason.
 The nested backup never meets the share's own fields in one namespace: flattening with one separator would overwrite
 `backup_id` with the nested `id`.
-Not here: the rules for one record (records.py), which rows open or close versions (history.py).
+Not here: the rules for one record (records.py), what is not known (drift.py), which rows open or close versions
+(history.py).
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -21,19 +22,22 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from sqlalchemy import Column, Table
 
-from pipelines import records
+from pipelines import drift, records
 from pipelines.delta import Difference
 from pipelines.schema import (
     arrow_schema,
     backup_history,
     backup_share_history,
     content_columns,
+    observed_drift,
     rejected_records,
     tracked_columns,
 )
 
 REJECTED_COLUMNS = ["page_number", "position", "share_id", "backup_id", "reason", "raw_json"]
 _REJECTED_SCHEMA = arrow_schema([rejected_records.columns[name] for name in REJECTED_COLUMNS])
+DRIFT_COLUMNS = ["kind", "path", "value", "record_count", "example", "share_id"]
+_DRIFT_SCHEMA = arrow_schema([observed_drift.columns[name] for name in DRIFT_COLUMNS])
 _HASH = pa.field("row_hash", pa.string())
 _SHARE_COLUMNS = content_columns(backup_share_history)
 _PAGE_SCHEMA = records.page_schema()
@@ -47,6 +51,7 @@ class Normalized:
     `shares`: one row per share id; content columns of backup_share_history and `row_hash`.
     `backups`: one row per backup id; content columns of backup_history and `row_hash`.
     `rejected`: one row per record that could not be read; REJECTED_COLUMNS.
+    `drift`: one row per field or value in the pages that is not known; DRIFT_COLUMNS.
     `conflict_count`: shares and backups of which the listing told two things; the share told last and the newer
     backup are in the frames.
     `since`: the frames hold only what differs from an earlier observation, this one; None: they hold everything.
@@ -55,6 +60,7 @@ class Normalized:
     shares: pd.DataFrame
     backups: pd.DataFrame
     rejected: pd.DataFrame
+    drift: pd.DataFrame
     conflict_count: int
     since: "Since | None" = None
 
@@ -73,31 +79,44 @@ def normalize_pages(pages: Iterable[bytes], excluded_ids: Collection[str] = ()) 
     A share that stands on several pages counts as it was told last. `excluded_ids` were seen but are not part of
     the proven state. A rejected record takes its share out of `shares`, also where another page told it well.
     """
-    flat, rejected = _flat(pages)
+    bodies = list(pages)
+    flat, rejected, is_plain = _flat(bodies)
     bad_ids = {record["share_id"] for record in rejected if record["share_id"]}
     flat, share_conflicts = _latest_of_each_share(flat, bad_ids.union(excluded_ids))
-    backups, backup_conflicts = _backups(flat)
-    return Normalized(_shares(flat), backups, _rejected(rejected), share_conflicts + backup_conflicts)
+    backups, backup_conflicts, may_drift = _backups(flat)
+    # Looking for what is not known costs a Python object per field, so only where there may be some.
+    unknown = [] if is_plain and not (may_drift or rejected or excluded_ids) else drift.count_drift(bodies)
+    return Normalized(
+        shares=_shares(flat),
+        backups=backups,
+        rejected=_rejected(rejected),
+        drift=_frame(pa.Table.from_pylist(unknown, schema=_DRIFT_SCHEMA)),
+        conflict_count=share_conflicts + backup_conflicts,
+    )
 
 
 def normalize_difference(difference: Difference, earlier_id: str) -> Normalized | None:
-    """What differs from the earlier observation as tables, if all of that could be read; else None."""
-    new, (left, unread) = normalize_pages([difference.new.body]), _flat([difference.left.body])
+    """What differs from the earlier observation as tables, if all of that could be read and is known; else None."""
+    new, (left, unread, _) = normalize_pages([difference.new.body]), _flat([difference.left.body])
     left_ids = dict.fromkeys(left.column("share.share_id").to_pylist())
     is_whole = len(new.shares) == difference.new.record_count and len(left_ids) == difference.left.record_count
-    if not is_whole or unread or new.conflict_count:
+    if not is_whole or unread or new.conflict_count or len(new.drift):
         return None
     return replace(new, since=Since(earlier_id, tuple(left_ids)))
 
 
-def _flat(pages: Iterable[bytes]) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """All records that can be read as one flat table, and those that cannot."""
+def _flat(pages: Iterable[bytes]) -> tuple[pa.Table, list[dict[str, Any]], bool]:
+    """All records that can be read as one flat table, those that cannot, and whether no page has an unknown field."""
     tables: list[pa.Table] = []
     rejected: list[dict[str, Any]] = []
     # Runs of pages without a surprise are looked at as one: a kernel costs more to call than to run over a page.
     run: list[tuple[int, bytes, pa.StructArray]] = []
+    is_plain = True
     for number, body in enumerate(pages):
-        shared = _read_typed(body)
+        shared = _read_typed(body, "error")
+        if shared is None:
+            is_plain = False
+            shared = _read_typed(body, "ignore")
         if shared is not None:
             run.append((number, body, shared))
             continue
@@ -105,7 +124,7 @@ def _flat(pages: Iterable[bytes]) -> tuple[pa.Table, list[dict[str, Any]]]:
         tables.append(_read_exactly(number, body, rejected))
         run = []
     tables += _ordinary_or_exact(run, rejected)
-    return (pa.concat_tables(tables) if tables else records.FLAT_SCHEMA.empty_table()), rejected
+    return (pa.concat_tables(tables) if tables else records.FLAT_SCHEMA.empty_table()), rejected, is_plain
 
 
 def _ordinary_or_exact(
@@ -136,8 +155,11 @@ def _rejected(records_: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.drop_duplicates("raw_json", ignore_index=True)
 
 
-def _read_typed(body: bytes) -> pa.StructArray | None:
-    """The records of a page as the typed reader sees them, or None when a record needs the exact reader."""
+def _read_typed(body: bytes, unknown_fields: str) -> pa.StructArray | None:
+    """The records of a page as the typed reader sees them, or None when a record needs the exact reader.
+
+    `unknown_fields`: "ignore", or "error" for None where there is one.
+    """
     if not body.lstrip().startswith(b"{"):
         return None
     try:
@@ -146,7 +168,7 @@ def _read_typed(body: bytes) -> pa.StructArray | None:
             read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + 1),
             parse_options=pj.ParseOptions(
                 explicit_schema=_PAGE_SCHEMA,
-                unexpected_field_behavior="ignore",
+                unexpected_field_behavior=unknown_fields,
                 newlines_in_values=b"\n" in body,
             ),
         )
@@ -247,18 +269,22 @@ def _shares(flat: pa.Table) -> pd.DataFrame:
     return _frame(_with_row_hash(table, backup_share_history))
 
 
-def _backups(flat: pa.Table) -> tuple[pd.DataFrame, int]:
+def _backups(flat: pa.Table) -> tuple[pd.DataFrame, int, bool]:
+    """The backups, how many were told in two ways, and whether there is something in them that is not known."""
     if flat.column("backup.backup_id").null_count:
         flat = flat.filter(flat.column("backup.backup_id").is_valid())
     received = [field.name for field in records.FLAT_FIELDS if field.name.startswith("backup.")]
     table = flat.select(received).rename_columns([name.removeprefix("backup.") for name in received])
     table, has_conflicts = _without_copies(table)
     table = _with_dependency_flag(table)
-    table = _with_columns(table, "description", _DESCRIPTION_COLUMNS, records.read_descriptions)
-    table = _with_columns(table, "service_metadata", records.METADATA_COLUMNS, records.read_metadata)
+    table = _with_columns(table, _DESCRIPTION_COLUMNS, records.read_descriptions(_texts(table, "description")))
+    metadata, has_unknown_key = records.read_metadata(_texts(table, "service_metadata"))
+    table = _with_columns(table, records.METADATA_COLUMNS, metadata)
     table = table.select([column.name for column in content_columns(backup_history)])
     table = _with_row_hash(table, backup_history)
-    return _newest_of_each_backup(table) if has_conflicts else (_frame(table), 0)
+    may_drift = has_unknown_key or drift.may_drift(table)
+    frame, conflicts = _newest_of_each_backup(table) if has_conflicts else (_frame(table), 0)
+    return frame, conflicts, may_drift
 
 
 def _without_copies(table: pa.Table) -> tuple[pa.Table, bool]:
@@ -278,11 +304,13 @@ def _with_dependency_flag(table: pa.Table) -> pa.Table:
     return table.set_column(index, "has_dependent_backups", both)
 
 
-def _with_columns(
-    table: pa.Table, source: str, columns: list[Column[Any]], read: Callable[[list[str | None]], list[pa.Array]]
-) -> pa.Table:
-    """Columns parsed from the JSON text in `source`."""
-    for column, values in zip(columns, read(table.column(source).to_pylist()), strict=True):
+def _texts(table: pa.Table, name: str) -> list[str | None]:
+    texts: list[str | None] = table.column(name).to_pylist()
+    return texts
+
+
+def _with_columns(table: pa.Table, columns: list[Column[Any]], arrays: list[pa.Array]) -> pa.Table:
+    for column, values in zip(columns, arrays, strict=True):
         table = table.append_column(column.name, values)
     return table
 

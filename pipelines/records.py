@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Column
 
 from pipelines.errors import printable
-from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns
+from pipelines.schema import UNREAD_METADATA, arrow_type, backup_history, backup_share_history, content_columns
 
 OBJECT_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 """Ids of shares and backups: lower-case dashed UUIDs in all that is published (api-facts 4.1)."""
@@ -67,6 +67,8 @@ FLAT_SCHEMA = pa.schema([pa.field(field.name, field.type) for field in FLAT_FIEL
 REQUIRED = ("share.share_id", "share.backup_id", "share.from_project_id", "share.to_project_id")
 SINGULAR, PLURAL = "backup.has_dependent_backup", "backup.has_dependent_backups"
 METADATA_COLUMNS = [column for column in content_columns(backup_history) if metadata_key(column)]
+KNOWN_METADATA = UNREAD_METADATA.union(filter(None, map(metadata_key, METADATA_COLUMNS)))
+"""Keys of `service_metadata` whose meaning is known, whether they are read or not."""
 
 
 def page_schema() -> pa.Schema:
@@ -84,12 +86,12 @@ def read_one_by_one(body: bytes) -> tuple[list[dict[str, Any]], list[dict[str, A
     """The records of a page: the sound ones flat (FLAT_SCHEMA), the others as columns of rejected_records."""
     good: list[dict[str, Any]] = []
     bad: list[dict[str, Any]] = []
-    for position, raw in enumerate(_split(body.decode("utf-8"))):
+    for position, raw in enumerate(split(body.decode("utf-8"))):
         try:
             good.append(read_record(raw))
         except (ValueError, RecursionError) as error:
             reason = str(error) if isinstance(error, ValueError) else "the record is nested too deep"
-            bad.append({"position": position, **_ids_of(raw), "reason": reason, "raw_json": _storable(raw)})
+            bad.append({"position": position, **_ids_of(raw), "reason": reason, "raw_json": storable(raw)})
     return good, bad
 
 
@@ -135,7 +137,7 @@ def _value(record: dict[str, Any], field: Field) -> Any:
 def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{_kind(value)} where a string was expected")
-    return _storable(value)
+    return storable(value)
 
 
 def _integer(value: Any) -> int:
@@ -179,7 +181,7 @@ _READERS = {
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Text that every engine can store: NUL and lone surrogates are replaced by the signs that stand for them."""
     return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\0", "\N{SYMBOL FOR NULL}"))
 
@@ -213,7 +215,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"the record holds {name}, which is not JSON")
 
 
-def _split(text: str) -> Iterator[str]:
+def split(text: str) -> Iterator[str]:
     """The JSON texts of the records, as received. The page was checked when it was received (client.py)."""
     position = _skip(text, 0, "{")
     start = 0
@@ -291,21 +293,29 @@ def _read_description(text: str | None) -> tuple[str | None, bool | None]:
         return text, None
     note, incremental = wrapped.get("DESC"), wrapped.get("INC")
     requested = {0: False, 1: True}.get(incremental) if isinstance(incremental, int) else None
-    return (_storable(note) if isinstance(note, str) else None), requested
+    return (storable(note) if isinstance(note, str) else None), requested
 
 
-def read_metadata(texts: list[str | None]) -> list[pa.Array]:
+def read_metadata(texts: list[str | None]) -> tuple[list[pa.Array], bool]:
     """The allowed keys of `service_metadata`, one array per column of METADATA_COLUMNS; null where absent or no use.
+    And whether some text holds a key that is not known.
 
     Clouds send some numbers as strings (api-facts 4.5); everything else in the text stays in the landing.
     """
     keys = [metadata_key(column) or "" for column in METADATA_COLUMNS]
-    rows = [[*map(_object_in(text).get, keys)] for text in texts]
+    rows = []
+    has_unknown_key = False
+    for text in texts:
+        found = object_in(text)
+        has_unknown_key = has_unknown_key or not KNOWN_METADATA.issuperset(found)
+        rows.append([*map(found.get, keys)])
     columns = zip(*rows, strict=True) if rows else ([] for _ in keys)
-    return [_lenient(values, arrow_type(column)) for column, values in zip(METADATA_COLUMNS, columns, strict=True)]
+    arrays = [_lenient(values, arrow_type(column)) for column, values in zip(METADATA_COLUMNS, columns, strict=True)]
+    return arrays, has_unknown_key
 
 
-def _object_in(text: str | None) -> dict[str, Any]:
+def object_in(text: str | None) -> dict[str, Any]:
+    """The object of JSON text; an empty one where it is none."""
     try:
         found = orjson.loads(text) if text is not None else None
     except orjson.JSONDecodeError:
@@ -336,10 +346,11 @@ def _lenient(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         pass
     if wanted is bool:
         return pa.array([value if isinstance(value, bool) else None for value in values], kind)
-    return pa.array([_number_in(value) for value in values], kind)
+    return pa.array([number_in(value) for value in values], kind)
 
 
-def _number_in(value: Any) -> int | None:
+def number_in(value: Any) -> int | None:
+    """A whole number of the metadata, also one that is written as text."""
     if type(value) is int:
         return value if -(2**63) <= value < 2**63 else None
     digits = value.strip() if isinstance(value, str) else ""
@@ -347,7 +358,7 @@ def _number_in(value: Any) -> int | None:
 
 
 def _numbers_in(texts: pa.Array) -> pa.Array:
-    """`_number_in` of texts alone, without an object for each."""
+    """`number_in` of texts alone, without an object for each."""
     digits = pc.utf8_trim_whitespace(texts)
     is_number = pc.match_substring_regex(digits, f"^[0-9]{{1,{MAX_DIGITS}}}$")
     return pc.if_else(is_number, digits, pa.scalar(None, pa.string())).cast(pa.int64())

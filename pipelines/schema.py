@@ -31,9 +31,9 @@ from sqlalchemy.types import TypeEngine
 
 from pipelines.errors import ConfigurationError
 
-SCHEMA_VERSION = 1
-"""Raised with every change of a table. What an earlier version made is made again from the landing; baselines of pruned
-landings hold tables of their version (baseline.py)."""
+SCHEMA_VERSION = 2
+"""Raised with every change of a table, or of what counts as known (`known_values`, UNREAD_METADATA). What an earlier
+version made is made again from the landing; baselines of pruned landings hold tables of their version (baseline.py)."""
 
 OPEN_END = datetime(9999, 12, 31, tzinfo=UTC)
 """`valid_to` of a version that is current. The views show it as null; as a value it lets (key, valid_to) be unique."""
@@ -140,6 +140,28 @@ backup_share_history = Table(
 _BACKUP = "shared[].backup."
 _METADATA = "shared[].backup.service_metadata."
 
+UNREAD_METADATA = frozenset(
+    {
+        "AT",
+        "BP",
+        "B_ID",
+        "BackupSize",
+        "CMKID",
+        "OMID",
+        "SNAPSHOTSIZE",
+        "SP",
+        "VK",
+        "VMID",
+        "VT",
+        "backupurl",
+        "ebk_T_I",
+        "progress",
+        "snap_id",
+    }
+)
+"""Keys of `service_metadata` that are known (api-facts 4.5) and no columns on purpose: they tell of the inside of the
+service or of other tenants, or are key material."""
+
 backup_history = Table(
     "backup_history",
     metadata,
@@ -154,6 +176,16 @@ backup_history = Table(
         "backup_status",
         "Status of the backup: available, error, restoring, creating, deleting, and others.",
         source=_BACKUP + "status",
+        # What VBS documents, old pages and new ones together; the list is an open one (api-facts 4.7).
+        known_values=(
+            "available",
+            "creating",
+            "deleting",
+            "error",
+            "error_deleting",
+            "error_restoring",
+            "restoring",
+        ),
     ),
     _text("availability_zone", "Availability zone of the backup.", source=_BACKUP + "availability_zone"),
     _text("container", "Container in the object storage; not a stable key.", source=_BACKUP + "container"),
@@ -178,13 +210,24 @@ backup_history = Table(
     ),
     _integer("chain_size_mb", "Data of the backup chain.", source=_METADATA + "CS", unit="MB"),
     _integer("space_saving_percent", "Space saving rate.", source=_METADATA + "SS", unit="%"),
-    _integer("dedup_compression_code", "0 none, 1 deduplication, 2 compression, 3 both.", source=_METADATA + "DL"),
+    _integer(
+        "dedup_compression_code",
+        "0 none, 1 deduplication, 2 compression, 3 both.",
+        source=_METADATA + "DL",
+        known_values=(0, 1, 2, 3),
+    ),
     _integer(
         "backup_type_code",
         "Full or incremental; the vendors' texts disagree on which of 0 and 1 is which.",
         source=_METADATA + "Type",
+        known_values=(0, 1),
     ),
-    _integer("image_type_code", "0 disk, 1 server, 4 disk copy, 5 server copy.", source=_METADATA + "ST"),
+    _integer(
+        "image_type_code",
+        "0 disk, 1 server, 4 disk copy, 5 server copy.",
+        source=_METADATA + "ST",
+        known_values=(0, 1, 4, 5),
+    ),
     _integer("storage_type_code", "Type of the storage that holds the backup.", source=_METADATA + "BT"),
     _boolean(
         "is_incremental",
@@ -293,6 +336,33 @@ rejected_records = Table(
     info={"row_key": ["observation_id", "page_number", "position"]},
 )
 
+observed_drift = Table(
+    "observed_drift",
+    metadata,
+    _text("observation_id", "Observation that met it.", required=True),
+    *_listing_key(),
+    _timestamp("observed_at", "observed_at of that observation, UTC.", required=True),
+    _text(
+        "kind",
+        "unknown_field: a field that no column is read from; unknown_value: a value beside the documented ones.",
+        required=True,
+    ),
+    _text("path", "Where in the API's answer, such as shared[].backup.status.", required=True),
+    _text("value", "The unknown value, shortened; empty for an unknown field.", required=True),
+    _integer(
+        "record_count", "Records that hold it, each share once; pages, for a field beside `shared`.", required=True
+    ),
+    _text(
+        "example",
+        "What an unknown field held in one record, as JSON, shortened, key material withheld; empty for a value.",
+        required=True,
+    ),
+    _text("share_id", "Share of that record; null for a field beside `shared`, or if its id cannot be read."),
+    _known_observation("observation_id").ddl_if(dialect="postgresql"),
+    comment="Schema drift: one row per observation and thing in the answer that this program does not know.",
+    info={"row_key": ["observation_id", "kind", "path", "value"]},
+)
+
 schema_version = Table(
     "schema_version",
     metadata,
@@ -302,7 +372,7 @@ schema_version = Table(
 )
 
 HISTORY_TABLES = (backup_share_history, backup_history)
-FACTS = (*HISTORY_TABLES, observations, rejected_records)
+FACTS = (*HISTORY_TABLES, observations, rejected_records, observed_drift)
 """What the landing determines: a rebuild gives these tables again, row for row."""
 
 

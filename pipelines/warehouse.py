@@ -16,7 +16,7 @@ import duckdb
 import pandas as pd
 import psycopg
 import pyarrow as pa
-from sqlalchemy import Connection, Engine, Select, Table, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -36,6 +36,7 @@ from pipelines.schema import (
     backup_share_history,
     ddl,
     observations,
+    observed_drift,
     rejected_records,
     schema_version,
     sql_folder,
@@ -49,6 +50,8 @@ class Proven(NamedTuple):
 
     landing_file: str
     landing_sha256: str
+    is_plain: bool
+    """Nothing of it was rejected, told in two ways, or not known: what differs from it can be recorded alone."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Warehouse:
         return self._transact(_ledger)
 
     def record(self, observation: Observation, file: LandedFile, sha256: str, normalized: Normalized) -> None:
-        """Record an observation exactly once: the versions it opens and closes, its rejects, its ledger row.
+        """Record an observation exactly once: the versions it opens and closes, its rejects and drift, its ledger row.
 
         One that is not proven leaves the ledger row only. Recording the same again changes nothing.
         Raises OutOfOrderError when it is not newer than the last one of its listing, StaleDifferenceError when
@@ -114,7 +117,8 @@ class Warehouse:
             counts = dict.fromkeys(_COUNTS, 0)
             if observation.status.is_proven:
                 counts = _record_changes(connection, observation, normalized)
-                _append(connection, rejected_records, _rejected_rows(observation, normalized))
+                _append(connection, rejected_records, _rows_of(observation, normalized.rejected, rejected_records))
+                _append(connection, observed_drift, _rows_of(observation, normalized.drift, observed_drift))
             row = _ledger_row(observation, file, sha256, normalized) | counts
             connection.execute(insert(observations).values(row))
 
@@ -252,14 +256,15 @@ def _ledger(connection: Connection) -> Ledger:
     key = (observations.c.region, observations.c.project_id, observations.c.direction)
     ids = connection.execute(select(observations.c.observation_id)).scalars().all()
     last = connection.execute(select(*key, func.max(observations.c.observed_at)).group_by(*key)).all()
-    proven = select(*key, observations.c.landing_file, observations.c.landing_sha256)
+    is_plain = (observations.c.rejected_count == 0) & (observations.c.conflict_count == 0) & ~_has_drift()
+    proven = select(*key, observations.c.landing_file, observations.c.landing_sha256, is_plain)
     proven = proven.where(observations.c.is_proven).order_by(observations.c.observed_at)
     return Ledger(
         observation_ids=frozenset(ids),
         last_observed_at={_listing(*where): at for *where, at in last},
         last_proven={
-            _listing(*where): Proven(file, sha256)
-            for *where, file, sha256 in connection.execute(proven).all()  # the last one stays
+            _listing(*row[:3]): Proven(*row[3:])
+            for row in connection.execute(proven).all()  # the last one stays
         },
     )
 
@@ -360,12 +365,12 @@ def _doubtful(
     if normalized.since is None:
         return Doubtful(open_shares, open_backups, open_shares.head(0))
     # What is open is what the earlier observation told if it is the last proven one, all of it could be read,
-    # nothing was told in two ways, and nothing else was left open.
+    # nothing was told in two ways, and nothing else was left open. What was not known then is still there, uncounted.
     names = ("observation_id", "share_count", "backup_count", "rejected_count", "conflict_count")
-    last = select(*(observations.c[name] for name in names))
+    last = select(*(observations.c[name] for name in names), _has_drift())
     last = last.where(_of_listing(observations, listing), observations.c.is_proven)
     earlier = connection.execute(last.order_by(observations.c.observed_at.desc()).limit(1)).all()
-    expected = (normalized.since.observation_id, len(open_shares), len(open_backups), 0, 0)
+    expected = (normalized.since.observation_id, len(open_shares), len(open_backups), 0, 0, False)
     doubtful = None
     if [tuple(row) for row in earlier] == [expected]:
         news = (normalized.shares, normalized.backups, normalized.since.left_ids)
@@ -373,6 +378,11 @@ def _doubtful(
     if doubtful is None:
         raise StaleDifferenceError(f"what differs in the {listing} was read against another state")
     return doubtful
+
+
+def _has_drift() -> ColumnElement[bool]:
+    """Whether an observation met something that is not known, within a query for observations."""
+    return observations.c.observation_id.in_(select(observed_drift.c.observation_id))
 
 
 def _may_close(observation: Observation, normalized: Normalized) -> bool:
@@ -459,13 +469,13 @@ def _with_constants(frame: pd.DataFrame, constants: dict[str, Any], table: Table
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _rejected_rows(observation: Observation, normalized: Normalized) -> pa.Table:
+def _rows_of(observation: Observation, frame: pd.DataFrame, table: Table) -> pa.Table:
     constants = {
         "observation_id": observation.observation_id,
         **_listing_values(observation.listing),
         "observed_at": observation.observed_at,
     }
-    return _with_constants(normalized.rejected, constants, rejected_records)
+    return _with_constants(frame, constants, table)
 
 
 def _append(connection: Connection, table: Table, rows: pa.Table) -> None:

@@ -80,7 +80,7 @@ WRONG = {
 @pytest.fixture(params=["either reader", "exact reader"])
 def read(request, monkeypatch):
     if request.param == "exact reader":
-        monkeypatch.setattr(normalize, "_read_typed", lambda body: None)
+        monkeypatch.setattr(normalize, "_read_typed", lambda *_: None)
     return lambda *pages: normalize_pages(pages)
 
 

@@ -275,6 +275,7 @@ PARTS = [
     "backup_history.parquet",
     "observations.parquet",
     "rejected_records.parquet",
+    "observed_drift.parquet",
 ]
 
 
@@ -336,7 +337,7 @@ def test_the_doctor_tells_of_the_baseline_and_takes_it_for_no_stranger(week: Hou
 def test_a_baseline_of_another_version_is_not_read(week: House, monkeypatch: pytest.MonkeyPatch) -> None:
     prune(week.address, week.landing, day(5))
     monkeypatch.setattr(baseline, "SCHEMA_VERSION", baseline.SCHEMA_VERSION + 1)
-    with pytest.raises(LandingError, match="of the versions 1 and 1, and this program reads 1 and 2: use the one that"):
+    with pytest.raises(LandingError, match="of the versions 1 and 2, and this program reads 1 and 3: use the one that"):
         rebuild(week.address, week.landing)
 
 
@@ -428,7 +429,7 @@ def test_the_manifest_tells_a_person_what_was_frozen_and_the_ledger_which_files(
     prune(week.address, week.landing, day(5))
     folder = week.landing / "_baseline" / "20260305T060000000000Z"
     said = json.loads((folder / "manifest.json").read_text())["baseline"]
-    assert (said["horizon"], said["format"], said["schema_version"]) == ("2026-03-05T06:00:00+00:00", 1, 1)
+    assert (said["horizon"], said["format"], said["schema_version"]) == ("2026-03-05T06:00:00+00:00", 1, 2)
     assert said["tables"] == {
         path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.parquet")
     }

@@ -18,7 +18,7 @@ from tests.oracle import B1, B2, S1, S2, day, make_observation, make_page, make_
 from tests.postgres import Server, connect, server_or_skip
 
 GROUPS = ("migrator", "loader", "analyst")
-VIEWS = ("backup_shares", "backup_share_snapshots", "backup_share_changes", "backups", "backup_snapshots")
+VIEWS = sorted(path.stem for path in sql_folder("views").glob("*.sql"))
 
 
 class House:
@@ -97,7 +97,7 @@ MAY = {
     "loader": [
         *(
             f"INSERT INTO {table} SELECT * FROM {table} LIMIT 0"
-            for table in ("backup_share_history", "backup_history", "observations", "rejected_records")
+            for table in sorted(metadata.tables.keys() - {"schema_version"})
         ),
         "UPDATE backup_share_history SET valid_to = '2026-03-09', closed_by = opened_by WHERE valid_to > '9999-01-01'",
         "UPDATE backup_history SET valid_to = '2026-03-09', closed_by = opened_by WHERE valid_to > '9999-01-01'",
@@ -163,6 +163,7 @@ MAY_NOT = {
         *(f"TRUNCATE {table} CASCADE" for table in sorted(metadata.tables)),
         "UPDATE observations SET reason = ''",
         "UPDATE rejected_records SET raw_json = ''",
+        "UPDATE observed_drift SET record_count = 0",
         "UPDATE schema_version SET version = 0",
         "INSERT INTO schema_version TABLE schema_version",
         *(
@@ -219,11 +220,13 @@ def test_a_group_may_do_nothing_else(house, group):
 def test_each_does_its_part_of_a_sync_through_the_product(house):
     with writing(house.url("a_loader")) as warehouse:
         record(warehouse, make_observation(day(1)), make_page(make_share(S1, B1), make_share(S2, B2)))
-        record(warehouse, make_observation(day(2)), make_page(make_share(S1, B1, to_project_id="e5" * 16), "42"))
+        changed = make_share(S1, B1, to_project_id="e5" * 16, more=1)
+        record(warehouse, make_observation(day(2)), make_page(changed, "42"))
         record(warehouse, make_observation(day(3)), make_page())
     with connect(house.url("a_analyst")) as connection:
         changes = connection.execute("SELECT change_type FROM backup_share_changes ORDER BY change_date, share_id")
         assert [change for (change,) in changes] == ["granted", "granted", "changed", "withdrawn", "withdrawn"]
+        assert connection.execute("SELECT path FROM schema_drift").fetchall() == [("shared[].more",)]
     with reading(house.url("a_analyst")) as warehouse:
         assert warehouse.query("SELECT * FROM backup_shares").num_rows == 0
         with pytest.raises(WarehouseError, match="permission denied for table observations"):

@@ -187,6 +187,7 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
             raise dg.Failure(description="nothing was published yet: materialize the histories first")
         rows = published.query(report("listing_status"), sync_id=context.run.run_id).to_pylist()
         changes = published.query(report("changes_per_day")).to_pylist()
+        drift = published.query(report("new_drift"), sync_id=context.run.run_id).to_pylist()
         missing = unrecorded_files(warehouse.landing, published.ledger(), context.run.run_id)
     closed = _closed_clouds(context)
     if not rows and not missing and not closed:
@@ -205,6 +206,8 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
             context.log.warning(
                 f"{_name(row)}: {unconfirmed} absent shares are not recorded as withdrawn; {row['reason']}"
             )
+    for row in drift[:SHOWN_DRIFT]:
+        context.log.warning(f"new in the answers of the service, see schema_drift: {_drift(row)}")
     metadata = {
         "listings": _table([_plain(row) for row in rows]),
         "changes_per_day": _table([_plain(row) for row in changes[-31:]]),
@@ -212,6 +215,7 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         "not_proven": len(problems),
         "shares": sum(row["share_count"] for row in rows),
         "rejected_records": sum(row["rejected"] for row in rows),
+        "new_drift": len(drift),
     }
     if problems or unread or closed or held:
         unproven = {_name(row) for row in rows if not row["is_proven"]}
@@ -226,6 +230,15 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
 
 TOLERATED_REJECTS = 0.05
 """Share of a listing's records that may be quarantined before the run turns red; a single one never does."""
+
+
+SHOWN_DRIFT = 20
+"""Lines of the log that may tell what is new in the answers; the view has all of it."""
+
+
+def _drift(row: dict[str, Any]) -> str:
+    what = f"field {row['path']}" if row["kind"] == "unknown_field" else f"value {row['value']} of {row['path']}"
+    return f"unknown {printable(what)} in {row['record_count']} records"
 
 
 def _name(row: dict[str, Any]) -> str:

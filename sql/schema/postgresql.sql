@@ -286,6 +286,45 @@ COMMENT ON COLUMN backup_share_history.opened_by IS 'observation_id of the obser
 
 COMMENT ON COLUMN backup_share_history.closed_by IS 'observation_id of the observation at valid_to; null while current.';
 
+CREATE TABLE IF NOT EXISTS observed_drift (
+    observation_id TEXT NOT NULL,
+    region TEXT NOT NULL,
+    project_id TEXT NOT NULL,
+    direction TEXT NOT NULL,
+    observed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    kind TEXT NOT NULL,
+    path TEXT NOT NULL,
+    value TEXT NOT NULL,
+    record_count BIGINT NOT NULL,
+    example TEXT NOT NULL,
+    share_id TEXT,
+    FOREIGN KEY(observation_id) REFERENCES observations (observation_id) DEFERRABLE INITIALLY DEFERRED
+);
+
+COMMENT ON TABLE observed_drift IS 'Schema drift: one row per observation and thing in the answer that this program does not know.';
+
+COMMENT ON COLUMN observed_drift.observation_id IS 'Observation that met it.';
+
+COMMENT ON COLUMN observed_drift.region IS 'Region that was asked (setting VBS_REGION).';
+
+COMMENT ON COLUMN observed_drift.project_id IS 'Project whose listing was read: the witness of this row.';
+
+COMMENT ON COLUMN observed_drift.direction IS 'outgoing: shared by the project; incoming: shared with it.';
+
+COMMENT ON COLUMN observed_drift.observed_at IS 'observed_at of that observation, UTC.';
+
+COMMENT ON COLUMN observed_drift.kind IS 'unknown_field: a field that no column is read from; unknown_value: a value beside the documented ones.';
+
+COMMENT ON COLUMN observed_drift.path IS 'Where in the API''s answer, such as shared[].backup.status.';
+
+COMMENT ON COLUMN observed_drift.value IS 'The unknown value, shortened; empty for an unknown field.';
+
+COMMENT ON COLUMN observed_drift.record_count IS 'Records that hold it, each share once; pages, for a field beside `shared`.';
+
+COMMENT ON COLUMN observed_drift.example IS 'What an unknown field held in one record, as JSON, shortened, key material withheld; empty for a value.';
+
+COMMENT ON COLUMN observed_drift.share_id IS 'Share of that record; null for a field beside `shared`, or if its id cannot be read.';
+
 CREATE TABLE IF NOT EXISTS rejected_records (
     observation_id TEXT NOT NULL,
     region TEXT NOT NULL,
