@@ -14,14 +14,18 @@ BEGIN
         RETURN;
     END IF;
 
-    REVOKE ALL ON backup_share_history, backup_history, observations, rejected_records, schema_version
+    REVOKE ALL ON backup_share_history, backup_history, observations, rejected_records, schema_version,
+        policy_projects, policy_recipients, policy_exceptions, policy_limits, policy_versions
         FROM PUBLIC, backup_shares_loader, backup_shares_analyst;
 
     GRANT SELECT ON schema_version TO backup_shares_loader;
-    GRANT SELECT, INSERT ON backup_share_history, backup_history, observations, rejected_records
+    GRANT SELECT, INSERT ON backup_share_history, backup_history, observations, rejected_records,
+        policy_projects, policy_recipients, policy_exceptions, policy_limits, policy_versions
         TO backup_shares_loader;
     -- Of a version only its end can ever change; what the ledger says stays.
     GRANT UPDATE (valid_to, closed_by) ON backup_share_history, backup_history TO backup_shares_loader;
+    GRANT UPDATE (valid_to) ON policy_projects, policy_recipients, policy_exceptions, policy_limits, policy_versions
+        TO backup_shares_loader;
 
     FOR view_name IN
         SELECT viewname

@@ -1,0 +1,832 @@
+-- Which shares, backups and projects need somebody's word, by which rule, since when, and who has accepted what?
+-- Grain: one row per rule and subject: a share, a backup, a backup and recipient, a project, or an exception.
+-- A share counts from share_created_at, or from when it was first seen if that is earlier or nothing is said, to when
+-- it was proven gone. At every moment of that time it is judged by the policy in force then (the first policy also
+-- judges what was before it): a later policy begins or ends findings, and never rewrites what was found before. Now
+-- is the last proven observation of any listing; whole days are days in UTC.
+-- state: open; accepted (an exception of the policy in force covers it now); resolved (the condition is over, since
+-- resolved_at); reopened (open again: after it was over, or after an exception that covered it ran out).
+-- short_lived_share is an event: it is never over, and an exception that once covered it has settled it.
+-- first_seen: when the condition began first. last_seen: until when it surely held. occurrence_count: how often it
+-- began. Without any policy the rules that need one are silent: untrusted_recipient, unknown_project, expired_exception,
+-- fan_out, stale_share, short_lived_share.
+with ledger as (
+    select
+        max(observed_at) as as_of,
+        max(observed_at) + interval '1 microsecond' as horizon -- an interval that ends here holds now
+    from observations
+    where is_proven
+),
+
+last_proof as (
+    select
+        region,
+        project_id,
+        direction,
+        min(observed_at) as first_proven_at,
+        max(observed_at) as last_proven_at,
+        max(cast(observed_at at time zone 'UTC' as date)) as last_proven_day
+    from observations
+    where is_proven
+    group by region, project_id, direction
+),
+
+-- --- shares: from when to when they were there, as any listing says -------------------------------------------------
+
+witnessed as (
+    select
+        h.*,
+        p.first_proven_at,
+        p.last_proven_at,
+        p.last_proven_day = max(p.last_proven_day) over (partition by h.region, h.share_id) as is_freshest,
+        max(case when h.closed_by is not null then h.valid_to end) over (partition by h.region, h.share_id)
+            as last_closed_at
+    from backup_share_history as h
+    inner join last_proof as p
+        on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
+),
+
+sights as (
+    select
+        w.region,
+        w.project_id,
+        w.direction,
+        w.share_id,
+        w.backup_id,
+        w.from_project_id,
+        w.to_project_id,
+        w.share_created_at,
+        w.valid_from as seen_from,
+        w.valid_from = w.first_proven_at as is_baseline,
+        case
+            when w.closed_by is not null then w.valid_to
+            when w.is_freshest then l.horizon
+            -- That listing is not proven any more: those that are may know that the share is gone.
+            else greatest(w.last_proven_at, coalesce(w.last_closed_at, w.last_proven_at))
+        end as seen_to
+    from witnessed as w
+    cross join ledger as l
+),
+
+sights_in_order as (
+    select
+        *,
+        max(seen_to) over (
+            partition by region, share_id, backup_id, from_project_id, to_project_id
+            order by seen_from, seen_to
+            rows between unbounded preceding and 1 preceding
+        ) as seen_before
+    from sights
+),
+
+sights_in_stays as (
+    select
+        *,
+        sum(case when seen_from <= seen_before then 0 else 1 end) over (
+            partition by region, share_id, backup_id, from_project_id, to_project_id
+            order by seen_from, seen_to
+            rows between unbounded preceding and current row
+        ) as stay
+    from sights_in_order
+),
+
+exposures as (
+    select
+        region,
+        share_id,
+        backup_id,
+        from_project_id,
+        to_project_id,
+        min(seen_from) as seen_from,
+        max(seen_to) as seen_to,
+        least(min(seen_from), coalesce(min(share_created_at), min(seen_from))) as granted_at,
+        min(case when is_baseline then seen_from end) is not distinct from min(seen_from) as is_baseline
+    from sights_in_stays
+    group by region, share_id, backup_id, from_project_id, to_project_id, stay
+),
+
+-- --- the policy: from when to when an entry is in force -------------------------------------------------------------
+
+policy_start as (
+    select min(valid_from) as first_from
+    from policy_versions
+    having count(*) > 0
+),
+
+limits as (
+    select
+        p.max_recipients,
+        p.max_share_age_days,
+        p.short_lived_hours,
+        case when p.valid_from = s.first_from then timestamptz '1900-01-01 00:00:00+00' else p.valid_from end
+            as force_from,
+        p.valid_to as force_to
+    from policy_limits as p
+    cross join policy_start as s
+),
+
+-- What the policy allows: a rule is silent about the project for that time.
+allowances as (
+    select
+        r.rule,
+        p.project_id,
+        case when p.valid_from = s.first_from then timestamptz '1900-01-01 00:00:00+00' else p.valid_from end
+            as allowed_from,
+        p.valid_to as allowed_to
+    from (select project_id, valid_from, valid_to from policy_projects) as p
+    cross join policy_start as s
+    cross join (values ('untrusted_recipient'), ('first_ever_recipient'), ('unknown_project')) as r (rule)
+    union all
+    select
+        r.rule,
+        p.project_id,
+        case when p.valid_from = s.first_from then timestamptz '1900-01-01 00:00:00+00' else p.valid_from end
+            as allowed_from,
+        p.valid_to as allowed_to
+    from policy_recipients as p
+    cross join policy_start as s
+    cross join (values ('first_ever_recipient'), ('unknown_project')) as r (rule)
+    union all
+    select
+        'untrusted_recipient' as rule,
+        p.project_id,
+        greatest(
+            case when p.valid_from = s.first_from then timestamptz '1900-01-01 00:00:00+00' else p.valid_from end,
+            coalesce(cast(p.trusted_from as timestamp) at time zone 'UTC', timestamptz '1900-01-01 00:00:00+00')
+        ) as allowed_from,
+        least(
+            p.valid_to,
+            coalesce(cast(p.trusted_until + 1 as timestamp) at time zone 'UTC', p.valid_to)
+        ) as allowed_to
+    from policy_recipients as p
+    cross join policy_start as s
+),
+
+acceptances as (
+    select
+        p.exception_id,
+        p.rule,
+        p.share_id,
+        p.backup_id,
+        p.from_project_id,
+        p.to_project_id,
+        p.project_id,
+        p.owner,
+        p.reason,
+        p.expires_on,
+        cast(p.expires_on + 1 as timestamp) at time zone 'UTC' as expired_at,
+        case when p.valid_from = s.first_from then timestamptz '1900-01-01 00:00:00+00' else p.valid_from end
+            as force_from,
+        p.valid_to as force_to,
+        coalesce(cast(p.accepted_from as timestamp) at time zone 'UTC', timestamptz '1900-01-01 00:00:00+00')
+            as accepted_at
+    from policy_exceptions as p
+    cross join policy_start as s
+),
+
+-- --- rules about a project that the policy may allow -----------------------------------------------------------------
+
+first_exposures as (
+    select
+        e.*,
+        e.seen_from = min(e.seen_from) over (partition by e.region, e.to_project_id) as is_first,
+        bool_or(e.is_baseline) over (partition by e.region, e.to_project_id) as is_old
+    from exposures as e
+),
+
+claims as (
+    select
+        'untrusted_recipient' as rule,
+        e.share_id as subject,
+        e.region,
+        e.share_id,
+        e.backup_id,
+        e.from_project_id,
+        e.to_project_id,
+        e.to_project_id as project_id,
+        e.granted_at as claimed_from,
+        e.seen_to as claimed_to
+    from exposures as e
+    cross join policy_start as s
+    union all
+    select
+        'first_ever_recipient' as rule,
+        e.to_project_id as subject,
+        e.region,
+        e.share_id,
+        e.backup_id,
+        e.from_project_id,
+        e.to_project_id,
+        e.to_project_id as project_id,
+        e.seen_from as claimed_from,
+        e.seen_to as claimed_to
+    from first_exposures as e
+    where e.is_first and not e.is_old
+    union all
+    select
+        'unknown_project' as rule,
+        p.project_id as subject,
+        e.region,
+        null as share_id,
+        null as backup_id,
+        null as from_project_id,
+        null as to_project_id,
+        p.project_id,
+        e.granted_at as claimed_from,
+        e.seen_to as claimed_to
+    from exposures as e
+    cross join policy_start as s
+    cross join lateral (values (e.from_project_id), (e.to_project_id)) as p (project_id)
+),
+
+-- Most claims are allowed from their beginning to their end.
+doubted_claims as (
+    select
+        c.*,
+        row_number() over (order by c.rule, c.region, c.subject, c.share_id, c.claimed_from, c.claimed_to)
+            as claim_number
+    from claims as c
+    where
+        not exists (
+            select 1
+            from allowances as a
+            where
+                c.rule = a.rule
+                and c.project_id = a.project_id
+                and c.claimed_from >= a.allowed_from
+                and c.claimed_to <= a.allowed_to
+        )
+),
+
+-- Where nothing is allowed between two neighbours, something is found.
+claim_parts as (
+    select claim_number, claimed_from as part_from, claimed_from as part_to
+    from doubted_claims
+    union all
+    select claim_number, claimed_to as part_from, claimed_to as part_to
+    from doubted_claims
+    union all
+    select
+        c.claim_number,
+        greatest(c.claimed_from, a.allowed_from) as part_from,
+        least(c.claimed_to, a.allowed_to) as part_to
+    from doubted_claims as c
+    inner join allowances as a
+        on c.rule = a.rule and c.project_id = a.project_id
+    where c.claimed_from < a.allowed_to and a.allowed_from < c.claimed_to and a.allowed_from < a.allowed_to
+),
+
+claim_gaps as (
+    select
+        claim_number,
+        part_from as gap_to,
+        max(part_to) over (
+            partition by claim_number
+            order by part_from, part_to
+            rows between unbounded preceding and 1 preceding
+        ) as gap_from
+    from claim_parts
+),
+
+not_allowed as (
+    select
+        c.rule,
+        c.subject,
+        c.region,
+        c.share_id,
+        c.backup_id,
+        c.from_project_id,
+        c.to_project_id,
+        c.project_id,
+        g.gap_from as began_at,
+        g.gap_to as ended_at,
+        cast(null as bigint) as figure
+    from doubted_claims as c
+    inner join claim_gaps as g
+        on c.claim_number = g.claim_number
+    where g.gap_from < g.gap_to
+),
+
+-- --- rules about how many and how long -------------------------------------------------------------------------------
+
+-- A recipient counts once, however many shares of the backup it has.
+pairs_in_order as (
+    select
+        *,
+        max(seen_to) over (
+            partition by region, backup_id, to_project_id
+            order by seen_from, seen_to, share_id
+            rows between unbounded preceding and 1 preceding
+        ) as seen_before
+    from exposures
+),
+
+pairs as (
+    select
+        *,
+        coalesce(seen_from > seen_before, false) as is_regranted,
+        sum(case when seen_from <= seen_before then 0 else 1 end) over (
+            partition by region, backup_id, to_project_id
+            order by seen_from, seen_to, share_id
+            rows between unbounded preceding and current row
+        ) as stay
+    from pairs_in_order
+),
+
+recipient_stays as (
+    select
+        region,
+        backup_id,
+        to_project_id,
+        max(from_project_id) as from_project_id,
+        min(seen_from) as seen_from,
+        max(seen_to) as seen_to
+    from pairs
+    group by region, backup_id, to_project_id, stay
+),
+
+-- Without as many recipients ever, nothing has to be counted moment by moment.
+crowded as (
+    select region, backup_id
+    from recipient_stays
+    group by region, backup_id
+    having count(distinct to_project_id) > (select min(max_recipients) from limits)
+),
+
+recipient_steps as (
+    select r.region, r.backup_id, r.from_project_id, r.seen_from as at, 1 as step
+    from recipient_stays as r
+    inner join crowded as c
+        on r.region = c.region and r.backup_id = c.backup_id
+    union all
+    select r.region, r.backup_id, r.from_project_id, r.seen_to as at, -1 as step
+    from recipient_stays as r
+    inner join crowded as c
+        on r.region = c.region and r.backup_id = c.backup_id
+),
+
+recipient_moments as (
+    select
+        region,
+        backup_id,
+        at,
+        max(from_project_id) as from_project_id,
+        sum(sum(step)) over (partition by region, backup_id order by at) as recipient_count,
+        lead(at) over (partition by region, backup_id order by at) as until
+    from recipient_steps
+    group by region, backup_id, at
+),
+
+measured as (
+    select
+        'fan_out' as rule,
+        m.backup_id as subject,
+        m.region,
+        null as share_id,
+        m.backup_id,
+        m.from_project_id,
+        null as to_project_id,
+        null as project_id,
+        greatest(m.at, l.force_from) as began_at,
+        least(m.until, l.force_to) as ended_at,
+        cast(m.recipient_count as bigint) as figure
+    from recipient_moments as m
+    cross join limits as l
+    where m.recipient_count > l.max_recipients and m.at < l.force_to and l.force_from < m.until
+    union all
+    select
+        'stale_share' as rule,
+        e.share_id as subject,
+        e.region,
+        e.share_id,
+        e.backup_id,
+        e.from_project_id,
+        e.to_project_id,
+        null as project_id,
+        greatest(e.granted_at + l.max_share_age_days * interval '1 day', e.seen_from, l.force_from) as began_at,
+        least(e.seen_to, l.force_to) as ended_at,
+        l.max_share_age_days as figure
+    from exposures as e
+    cross join limits as l
+    where
+        greatest(e.granted_at + l.max_share_age_days * interval '1 day', e.seen_from, l.force_from)
+        < least(e.seen_to, l.force_to)
+        and l.max_share_age_days is not null
+    union all
+    select
+        'short_lived_share' as rule,
+        e.share_id as subject,
+        e.region,
+        e.share_id,
+        e.backup_id,
+        e.from_project_id,
+        e.to_project_id,
+        null as project_id,
+        e.seen_to as began_at,
+        h.horizon as ended_at,
+        l.short_lived_hours as figure
+    from exposures as e
+    cross join ledger as h
+    inner join limits as l
+        on e.seen_to >= l.force_from and e.seen_to < l.force_to
+    where e.seen_to < h.horizon and e.seen_to - e.granted_at < l.short_lived_hours * interval '1 hour'
+    union all
+    select
+        'regranted_share' as rule,
+        backup_id || ' ' || to_project_id as subject,
+        region,
+        share_id,
+        backup_id,
+        from_project_id,
+        to_project_id,
+        null as project_id,
+        seen_from as began_at,
+        seen_to as ended_at,
+        cast(null as bigint) as figure
+    from pairs
+    where is_regranted
+    union all
+    select
+        'self_share' as rule,
+        share_id as subject,
+        region,
+        share_id,
+        backup_id,
+        from_project_id,
+        to_project_id,
+        null as project_id,
+        seen_from as began_at,
+        seen_to as ended_at,
+        cast(null as bigint) as figure
+    from exposures
+    where from_project_id = to_project_id
+),
+
+-- --- a failed backup that is shared ----------------------------------------------------------------------------------
+
+backups_witnessed as (
+    select
+        h.region,
+        h.backup_id,
+        h.backup_status,
+        h.fail_reason,
+        h.valid_from,
+        h.valid_to,
+        h.closed_by,
+        p.last_proven_at,
+        p.last_proven_day = max(p.last_proven_day) over (partition by h.region, h.backup_id) as is_freshest
+    from backup_history as h
+    inner join last_proof as p
+        on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
+),
+
+failed as (
+    select
+        'failed_backup_shared' as rule,
+        e.backup_id as subject,
+        e.region,
+        null as share_id,
+        e.backup_id,
+        e.from_project_id,
+        null as to_project_id,
+        null as project_id,
+        greatest(e.seen_from, b.valid_from) as began_at,
+        least(
+            e.seen_to,
+            case when b.closed_by is not null or b.is_freshest then b.valid_to else b.last_proven_at end
+        ) as ended_at,
+        cast(null as bigint) as figure
+    from backups_witnessed as b
+    inner join exposures as e
+        on b.region = e.region and b.backup_id = e.backup_id
+    where
+        (b.backup_status like 'error%' or b.fail_reason <> '')
+        and greatest(e.seen_from, b.valid_from) < least(
+            e.seen_to,
+            case when b.closed_by is not null or b.is_freshest then b.valid_to else b.last_proven_at end
+        )
+),
+
+-- --- giver and receiver: both observed, and one does not show what the other shows before and after ------------------
+
+looks as (
+    select
+        o.region,
+        o.project_id,
+        o.direction,
+        o.observed_at,
+        o.may_close and r.observation_id is null as proves_absence
+    from observations as o
+    left join (select distinct observation_id from rejected_records) as r
+        on o.observation_id = r.observation_id
+    where o.is_proven
+),
+
+-- One row per share and side that is observed: what it shows, and who else should.
+sides as (
+    select
+        s.region,
+        s.share_id,
+        s.backup_id,
+        s.from_project_id,
+        s.to_project_id,
+        s.direction,
+        s.seen_from,
+        case when s.seen_to > l.as_of then p.last_proven_at else s.seen_to end as seen_to,
+        s.seen_to > l.as_of as is_open,
+        case when s.direction = 'outgoing' then s.to_project_id else s.from_project_id end as other_project_id,
+        case when s.direction = 'outgoing' then 'incoming' else 'outgoing' end as other_direction
+    from sights as s
+    cross join ledger as l
+    inner join last_proof as p
+        on s.region = p.region and s.project_id = p.project_id and s.direction = p.direction
+),
+
+doubted_sides as (
+    select
+        s.*,
+        row_number() over (order by s.region, s.share_id, s.direction, s.seen_from) as side_number
+    from sides as s
+    inner join last_proof as p
+        on s.region = p.region and s.other_project_id = p.project_id and s.other_direction = p.direction
+    where
+        not exists (
+            select 1
+            from sides as t
+            where
+                s.region = t.region
+                and s.share_id = t.share_id
+                and s.other_direction = t.direction
+                and cast(t.seen_from at time zone 'UTC' as date) <= cast(s.seen_from at time zone 'UTC' as date)
+                and t.seen_to >= s.seen_to
+                and s.seen_from >= t.seen_from
+        )
+),
+
+side_parts as (
+    select side_number, seen_from as part_from, seen_from as part_to
+    from doubted_sides
+    union all
+    select side_number, seen_to as part_from, seen_to as part_to
+    from doubted_sides
+    union all
+    select
+        s.side_number,
+        greatest(s.seen_from, t.seen_from) as part_from,
+        least(s.seen_to, case when t.is_open then s.seen_to else t.seen_to end) as part_to
+    from doubted_sides as s
+    inner join sides as t
+        on s.region = t.region and s.share_id = t.share_id and s.other_direction = t.direction
+    where t.seen_from < s.seen_to and (t.is_open or t.seen_to > s.seen_from)
+),
+
+side_gaps as (
+    select
+        side_number,
+        part_from as gap_to,
+        max(part_to) over (
+            partition by side_number
+            order by part_from, part_to
+            rows between unbounded preceding and 1 preceding
+        ) as gap_from
+    from side_parts
+),
+
+last_looks as (
+    -- Until when the side surely showed it: its last look before the share was gone there.
+    select
+        s.side_number,
+        max(o.observed_at) as shown_at
+    from doubted_sides as s
+    inner join looks as o
+        on
+            s.region = o.region
+            and s.direction = o.direction
+            and case when s.direction = 'outgoing' then s.from_project_id else s.to_project_id end = o.project_id
+            and o.observed_at >= s.seen_from
+            and (s.is_open or o.observed_at < s.seen_to)
+    group by s.side_number
+),
+
+disagreements as (
+    select
+        'giver_receiver_disagree' as rule,
+        s.share_id as subject,
+        s.region,
+        s.share_id,
+        s.backup_id,
+        s.from_project_id,
+        s.to_project_id,
+        s.other_project_id as project_id,
+        min(o.observed_at) as began_at,
+        case when s.is_open and g.gap_to = s.seen_to then max(h.horizon) else g.gap_to end as ended_at,
+        cast(null as bigint) as figure
+    from doubted_sides as s
+    cross join ledger as h
+    inner join side_gaps as g
+        on s.side_number = g.side_number and g.gap_from < g.gap_to
+    inner join last_looks as k
+        on s.side_number = k.side_number
+    inner join looks as o
+        on
+            s.region = o.region
+            and s.other_project_id = o.project_id
+            and s.other_direction = o.direction
+            and o.observed_at >= g.gap_from
+            and o.observed_at < g.gap_to
+            and o.observed_at <= k.shown_at
+    where o.proves_absence
+    group by
+        s.side_number, s.region, s.share_id, s.backup_id, s.from_project_id, s.to_project_id, s.other_project_id,
+        s.is_open, s.seen_to, g.gap_from, g.gap_to
+),
+
+-- --- together ---------------------------------------------------------------------------------------------------------
+
+conditions as (
+    select * from not_allowed
+    union all
+    select * from measured
+    union all
+    select * from failed
+    union all
+    select * from disagreements
+),
+
+matches as (
+    select
+        c.rule,
+        c.subject,
+        c.region,
+        c.began_at,
+        c.ended_at,
+        a.exception_id,
+        a.owner,
+        a.reason,
+        a.expires_on,
+        a.expired_at,
+        a.force_from,
+        a.force_to,
+        greatest(a.force_from, a.accepted_at) as accepted_from,
+        least(a.force_to, a.expired_at) as accepted_to
+    from conditions as c
+    inner join acceptances as a
+        on
+            c.rule = a.rule
+            and (a.share_id is null or c.share_id = a.share_id)
+            and (a.backup_id is null or c.backup_id = a.backup_id)
+            and (a.from_project_id is null or c.from_project_id = a.from_project_id)
+            and (a.to_project_id is null or c.to_project_id = a.to_project_id)
+            and (a.project_id is null or c.project_id = a.project_id)
+),
+
+all_conditions as (
+    select
+        *,
+        cast(null as text) as exception_id
+    from conditions
+    union all
+    -- An exception that has run out stays in the policy, and what it accepted still stands.
+    select
+        'expired_exception' as rule,
+        exception_id as subject,
+        region,
+        null as share_id,
+        null as backup_id,
+        null as from_project_id,
+        null as to_project_id,
+        null as project_id,
+        greatest(began_at, force_from, expired_at) as began_at,
+        least(ended_at, force_to) as ended_at,
+        cast(null as bigint) as figure,
+        exception_id
+    from matches
+    where greatest(began_at, force_from, expired_at) < least(ended_at, force_to) and rule <> 'short_lived_share'
+),
+
+in_order as (
+    select
+        *,
+        max(ended_at) over (
+            partition by rule, region, subject
+            order by began_at, ended_at
+            rows between unbounded preceding and 1 preceding
+        ) as held_before
+    from all_conditions
+),
+
+in_occurrences as (
+    select
+        *,
+        sum(case when began_at <= held_before then 0 else 1 end) over (
+            partition by rule, region, subject
+            order by began_at, ended_at
+            rows between unbounded preceding and current row
+        ) as occurrence
+    from in_order
+),
+
+-- Of several conditions the one that began last says what share it is, and the like.
+told as (
+    select distinct on (rule, region, subject)
+        *,
+        min(began_at) over (partition by rule, region, subject) as first_seen,
+        max(ended_at) over (partition by rule, region, subject) as held_until,
+        max(occurrence) over (partition by rule, region, subject) as occurrence_count,
+        min(began_at) over (partition by rule, region, subject, occurrence) as last_began_at
+    from in_occurrences
+    order by rule, region, subject, began_at desc, ended_at desc, share_id, figure desc
+),
+
+accepting as (
+    select distinct on (m.rule, m.region, m.subject)
+        m.rule,
+        m.region,
+        m.subject,
+        m.exception_id,
+        m.owner,
+        m.reason,
+        m.expires_on,
+        (m.accepted_from <= l.as_of and m.accepted_to > l.as_of)
+        or (m.rule = 'short_lived_share' and m.accepted_from < least(m.accepted_to, l.horizon)
+            and m.accepted_to > m.began_at) as accepts
+    from matches as m
+    cross join ledger as l
+    where m.accepted_from < least(m.accepted_to, l.horizon) and m.accepted_to > m.began_at and m.ended_at >= l.horizon
+    order by m.rule, m.region, m.subject, accepts desc, m.expires_on desc, m.exception_id
+),
+
+judged as (
+    select
+        t.*,
+        l.as_of,
+        a.exception_id as accepted_by,
+        a.owner,
+        a.reason,
+        a.expires_on,
+        case
+            when t.held_until < l.horizon then 'resolved'
+            when coalesce(a.accepts, false) then 'accepted'
+            when t.occurrence_count > 1 or a.exception_id is not null then 'reopened'
+            else 'open'
+        end as state,
+        cast(cast(t.last_began_at at time zone 'UTC' as date) as text) as since
+    from told as t
+    cross join ledger as l
+    left join accepting as a
+        on t.rule = a.rule and t.region = a.region and t.subject = a.subject
+)
+
+select
+    md5(rule || ' ' || region || ' ' || subject) as finding_id,
+    rule,
+    case rule
+        when 'untrusted_recipient' then 'high'
+        when 'fan_out' then 'high'
+        when 'stale_share' then 'low'
+        when 'unknown_project' then 'low'
+        when 'self_share' then 'low'
+        else 'medium'
+    end as severity,
+    state,
+    region,
+    share_id,
+    backup_id,
+    from_project_id,
+    to_project_id,
+    project_id,
+    coalesce(exception_id, accepted_by) as exception_id,
+    owner as exception_owner,
+    reason as exception_reason,
+    expires_on as exception_expires_on,
+    first_seen,
+    least(held_until, as_of) as last_seen,
+    case when state = 'resolved' then held_until end as resolved_at,
+    occurrence_count,
+    case rule
+        when 'untrusted_recipient'
+            then 'backup ' || backup_id || ' is shared with ' || to_project_id || ', which the policy does not trust'
+        when 'first_ever_recipient'
+            then 'nothing was ever shared with ' || to_project_id || ' before backup ' || backup_id
+        when 'fan_out'
+            then 'backup ' || backup_id || ' is shared with ' || cast(figure as text) || ' projects'
+        when 'stale_share'
+            then 'backup ' || backup_id || ' is shared with ' || to_project_id || ' for more than '
+                || cast(figure as text) || ' days'
+        when 'short_lived_share'
+            then 'backup ' || backup_id || ' was shared with ' || to_project_id || ' for less than '
+                || cast(figure as text) || ' hours'
+        when 'regranted_share'
+            then 'backup ' || backup_id || ' is shared with ' || to_project_id || ' again after a withdrawal'
+        when 'failed_backup_shared'
+            then 'backup ' || backup_id || ' is shared, and has failed or tells a fail reason'
+        when 'self_share'
+            then 'backup ' || backup_id || ' is shared by ' || from_project_id || ' with itself'
+        when 'giver_receiver_disagree'
+            then 'the listing of ' || project_id || ' does not show the share of backup ' || backup_id
+                || ' that the other side shows'
+        when 'unknown_project'
+            then 'project ' || project_id || ' takes part in sharing, and the policy does not name it'
+        else 'exception ' || exception_id || ' has run out, and what it accepted still stands'
+    end || case when state = 'resolved' then ' (over; it began on ' else ' (since ' end || since || ')' as detail
+from judged
