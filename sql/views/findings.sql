@@ -354,12 +354,12 @@ crowded as (
 ),
 
 recipient_steps as (
-    select r.region, r.backup_id, r.from_project_id, r.seen_from as at, 1 as step
+    select r.region, r.backup_id, r.from_project_id, r.seen_from as moment, 1 as step
     from recipient_stays as r
     inner join crowded as c
         on r.region = c.region and r.backup_id = c.backup_id
     union all
-    select r.region, r.backup_id, r.from_project_id, r.seen_to as at, -1 as step
+    select r.region, r.backup_id, r.from_project_id, r.seen_to as moment, -1 as step
     from recipient_stays as r
     inner join crowded as c
         on r.region = c.region and r.backup_id = c.backup_id
@@ -369,12 +369,12 @@ recipient_moments as (
     select
         region,
         backup_id,
-        at,
+        moment,
         max(from_project_id) as from_project_id,
-        sum(sum(step)) over (partition by region, backup_id order by at) as recipient_count,
-        lead(at) over (partition by region, backup_id order by at) as until
+        sum(sum(step)) over (partition by region, backup_id order by moment) as recipient_count,
+        lead(moment) over (partition by region, backup_id order by moment) as next_moment
     from recipient_steps
-    group by region, backup_id, at
+    group by region, backup_id, moment
 ),
 
 measured as (
@@ -387,12 +387,12 @@ measured as (
         m.from_project_id,
         null as to_project_id,
         null as project_id,
-        greatest(m.at, l.force_from) as began_at,
-        least(m.until, l.force_to) as ended_at,
+        greatest(m.moment, l.force_from) as began_at,
+        least(m.next_moment, l.force_to) as ended_at,
         cast(m.recipient_count as bigint) as figure
     from recipient_moments as m
     cross join limits as l
-    where m.recipient_count > l.max_recipients and m.at < l.force_to and l.force_from < m.until
+    where m.recipient_count > l.max_recipients and m.moment < l.force_to and l.force_from < m.next_moment
     union all
     select
         'stale_share' as rule,
@@ -429,7 +429,11 @@ measured as (
     cross join ledger as h
     inner join limits as l
         on e.seen_to >= l.force_from and e.seen_to < l.force_to
-    where e.seen_to < h.horizon and e.seen_to - e.granted_at < l.short_lived_hours * interval '1 hour'
+    where
+        e.seen_to < h.horizon
+        and e.seen_to - e.granted_at < l.short_lived_hours * interval '1 hour'
+        -- What was there when the listing was first seen may be of any age.
+        and not (e.is_baseline and e.granted_at = e.seen_from)
     union all
     select
         'regranted_share' as rule,
@@ -557,7 +561,6 @@ doubted_sides as (
                 s.region = t.region
                 and s.share_id = t.share_id
                 and s.other_direction = t.direction
-                and cast(t.seen_from at time zone 'UTC' as date) <= cast(s.seen_from at time zone 'UTC' as date)
                 and t.seen_to >= s.seen_to
                 and s.seen_from >= t.seen_from
         )
@@ -802,7 +805,7 @@ select
     first_seen,
     least(held_until, as_of) as last_seen,
     case when state = 'resolved' then held_until end as resolved_at,
-    occurrence_count,
+    cast(occurrence_count as bigint) as occurrence_count,
     case rule
         when 'untrusted_recipient'
             then 'backup ' || backup_id || ' is shared with ' || to_project_id || ', which the policy does not trust'
