@@ -191,10 +191,11 @@ def _meant(word: str, words: Sequence[str]) -> str:
 class _Loader(yaml.SafeLoader):
     """Days stay text: YAML would fail at one that does not exist, without a word on where it stands."""
 
-    yaml_implicit_resolvers = {
-        first: [each for each in found if each[0] != "tag:yaml.org,2002:timestamp"]
-        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+
+_Loader.yaml_implicit_resolvers = {
+    first: [each for each in found if each[0] != "tag:yaml.org,2002:timestamp"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------

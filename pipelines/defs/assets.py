@@ -194,9 +194,13 @@ def histories(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> It
         for unloaded in load_pending(open_warehouse, warehouse.landing, warehouse.staging):
             context.log.warning(f"{unloaded.file.name} was not recorded: {unloaded.reason}")
         counts = {table.name: open_warehouse.count(table) for table in (backup_share_history, backup_history)}
+    checked = {backup_share_history.name: [_no_finding_is_open(warehouse)]}
     for table in (backup_share_history, backup_history):
-        yield dg.MaterializeResult(asset_key=table.name, metadata=_shape(table, counts[table.name], whole=True))
-    yield _no_finding_is_open(warehouse)
+        yield dg.MaterializeResult(
+            asset_key=table.name,
+            metadata=_shape(table, counts[table.name], whole=True),
+            check_results=checked.get(table.name, []),
+        )
 
 
 def _no_finding_is_open(warehouse: WarehouseResource) -> dg.AssetCheckResult:

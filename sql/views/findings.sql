@@ -1,9 +1,10 @@
 -- Which shares, backups and projects need somebody's word, by which rule, since when, and who has accepted what?
 -- Grain: one row per rule and subject: a share, a backup, a backup and recipient, a project, or an exception.
 -- A share counts from share_created_at, or from when it was first seen if that is earlier or nothing is said, to when
--- it was proven gone. At every moment of that time it is judged by the policy in force then (the first policy also
--- judges what was before it): a later policy begins or ends findings, and never rewrites what was found before. Now
--- is the last proven observation of any listing; whole days are days in UTC.
+-- it was proven gone, as any listing says. At every moment of that time it is judged by the policy in force then, before
+-- it was first seen by the one in force when it was (the first policy also judges all that was before it): a later
+-- policy begins or ends findings, and never rewrites what was found before. Now is the last proven observation of any
+-- listing; whole days are days in UTC.
 -- state: open; accepted (an exception of the policy in force covers it now); resolved (the condition is over, since
 -- resolved_at); reopened (open again: after it was over, or after an exception that covered it ran out).
 -- short_lived_share is an event: it is never over, and an exception that once covered it has settled it.
@@ -126,40 +127,46 @@ limits as (
 ),
 
 -- What the policy allows: a rule is silent about the project for that time.
+entries as (
+    select
+        project_id,
+        valid_from,
+        valid_to,
+        true as is_own,
+        cast(null as date) as trusted_from,
+        cast(null as date) as trusted_until
+    from policy_projects
+    union all
+    select
+        project_id,
+        valid_from,
+        valid_to,
+        false as is_own,
+        trusted_from,
+        trusted_until
+    from policy_recipients
+),
+
 allowances as (
     select
         r.rule,
         p.project_id,
         case when p.valid_from = s.first_from then timestamptz '1900-01-01 00:00:00+00' else p.valid_from end
-            as allowed_from,
-        p.valid_to as allowed_to
-    from (select project_id, valid_from, valid_to from policy_projects) as p
+            as force_from,
+        p.valid_to as force_to,
+        case
+            when r.rule = 'untrusted_recipient' and p.trusted_from is not null
+                then cast(p.trusted_from as timestamp) at time zone 'UTC'
+            else timestamptz '1900-01-01 00:00:00+00'
+        end as trusted_from,
+        case
+            when r.rule = 'untrusted_recipient' and p.trusted_until is not null
+                then cast(p.trusted_until + 1 as timestamp) at time zone 'UTC'
+            else timestamptz '9999-12-31 00:00:00+00'
+        end as trusted_to
+    from entries as p
     cross join policy_start as s
     cross join (values ('untrusted_recipient'), ('first_ever_recipient'), ('unknown_project')) as r (rule)
-    union all
-    select
-        r.rule,
-        p.project_id,
-        case when p.valid_from = s.first_from then timestamptz '1900-01-01 00:00:00+00' else p.valid_from end
-            as allowed_from,
-        p.valid_to as allowed_to
-    from policy_recipients as p
-    cross join policy_start as s
-    cross join (values ('first_ever_recipient'), ('unknown_project')) as r (rule)
-    union all
-    select
-        'untrusted_recipient' as rule,
-        p.project_id,
-        greatest(
-            case when p.valid_from = s.first_from then timestamptz '1900-01-01 00:00:00+00' else p.valid_from end,
-            coalesce(cast(p.trusted_from as timestamp) at time zone 'UTC', timestamptz '1900-01-01 00:00:00+00')
-        ) as allowed_from,
-        least(
-            p.valid_to,
-            coalesce(cast(p.trusted_until + 1 as timestamp) at time zone 'UTC', p.valid_to)
-        ) as allowed_to
-    from policy_recipients as p
-    cross join policy_start as s
 ),
 
 acceptances as (
@@ -205,6 +212,7 @@ claims as (
         e.to_project_id,
         e.to_project_id as project_id,
         e.granted_at as claimed_from,
+        e.seen_from,
         e.seen_to as claimed_to
     from exposures as e
     cross join policy_start as s
@@ -219,6 +227,7 @@ claims as (
         e.to_project_id,
         e.to_project_id as project_id,
         e.seen_from as claimed_from,
+        e.seen_from,
         e.seen_to as claimed_to
     from first_exposures as e
     where e.is_first and not e.is_old
@@ -233,6 +242,7 @@ claims as (
         null as to_project_id,
         p.project_id,
         e.granted_at as claimed_from,
+        e.seen_from,
         e.seen_to as claimed_to
     from exposures as e
     cross join policy_start as s
@@ -253,8 +263,9 @@ doubted_claims as (
             where
                 c.rule = a.rule
                 and c.project_id = a.project_id
-                and c.claimed_from >= a.allowed_from
-                and c.claimed_to <= a.allowed_to
+                and c.seen_from >= a.force_from
+                and c.claimed_from >= a.trusted_from
+                and c.claimed_to <= least(a.force_to, a.trusted_to)
         )
 ),
 
@@ -268,12 +279,21 @@ claim_parts as (
     union all
     select
         c.claim_number,
-        greatest(c.claimed_from, a.allowed_from) as part_from,
-        least(c.claimed_to, a.allowed_to) as part_to
+        greatest(
+            c.claimed_from,
+            a.trusted_from,
+            -- What was before the share was first seen, the policy that was in force then judges.
+            case when a.force_from > c.seen_from then a.force_from else c.claimed_from end
+        ) as part_from,
+        least(c.claimed_to, a.trusted_to, a.force_to) as part_to
     from doubted_claims as c
     inner join allowances as a
         on c.rule = a.rule and c.project_id = a.project_id
-    where c.claimed_from < a.allowed_to and a.allowed_from < c.claimed_to and a.allowed_from < a.allowed_to
+    where
+        a.force_to > c.seen_from
+        and a.force_from < c.claimed_to
+        and a.trusted_to > case when a.force_from > c.seen_from then a.force_from else c.claimed_from end
+        and a.trusted_from < least(c.claimed_to, a.force_to)
 ),
 
 claim_gaps as (
