@@ -9,7 +9,7 @@
 -- resolved_at); reopened (open again: after it was over, or after an exception that covered it ran out).
 -- short_lived_share is an event: it is never over, and an exception that once covered it has settled it.
 -- first_seen: when the condition began first. last_seen: until when it surely held. occurrence_count: how often it
--- began. Without any policy the rules that need one are silent: untrusted_recipient, unknown_project, expired_exception,
+-- began. A giver and a receiver that differ within a day are no finding. Without any policy the rules that need one are silent: untrusted_recipient, unknown_project, expired_exception,
 -- fan_out, stale_share, short_lived_share.
 with ledger as (
     select
@@ -32,52 +32,98 @@ last_proof as (
     group by region, project_id, direction
 ),
 
--- --- shares: from when to when they were there, as any listing says -------------------------------------------------
+-- Listings that are behind: what is open there, others may know to be over.
+behind as (
+    select *
+    from last_proof
+    where last_proven_day < (select max(last_proven_day) from last_proof)
+),
 
-witnessed as (
-    select
-        h.*,
-        p.first_proven_at,
-        p.last_proven_at,
-        p.last_proven_day = max(p.last_proven_day) over (partition by h.region, h.share_id) as is_freshest,
-        max(case when h.closed_by is not null then h.valid_to end) over (partition by h.region, h.share_id)
-            as last_closed_at
+-- shares: from when to when they were there, as any listing says
+
+left_open as (
+    select distinct h.region, h.share_id
     from backup_share_history as h
+    inner join behind as b
+        on h.region = b.region and h.project_id = b.project_id and h.direction = b.direction
+    where h.closed_by is null
+),
+
+overtaken as (
+    select
+        h.region,
+        h.share_id,
+        max(p.last_proven_day) as freshest_day,
+        max(case when h.closed_by is not null then h.valid_to end) as last_closed_at
+    from left_open as k
+    inner join backup_share_history as h
+        on k.region = h.region and k.share_id = h.share_id
     inner join last_proof as p
         on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
+    group by h.region, h.share_id
 ),
 
 sights as (
     select
-        w.region,
-        w.project_id,
-        w.direction,
-        w.share_id,
-        w.backup_id,
-        w.from_project_id,
-        w.to_project_id,
-        w.share_created_at,
-        w.valid_from as seen_from,
-        w.valid_from = w.first_proven_at as is_baseline,
+        h.region,
+        h.project_id,
+        h.direction,
+        h.share_id,
+        h.backup_id,
+        h.from_project_id,
+        h.to_project_id,
+        h.share_created_at,
+        h.valid_from as seen_from,
+        h.valid_from = p.first_proven_at as is_baseline,
+        p.last_proven_at,
         case
-            when w.closed_by is not null then w.valid_to
-            when w.is_freshest then l.horizon
-            -- That listing is not proven any more: those that are may know that the share is gone.
-            else greatest(w.last_proven_at, coalesce(w.last_closed_at, w.last_proven_at))
+            when h.closed_by is not null then h.valid_to
+            when k.freshest_day is null or k.freshest_day = p.last_proven_day then l.horizon
+            else greatest(p.last_proven_at, coalesce(k.last_closed_at, p.last_proven_at))
         end as seen_to
-    from witnessed as w
+    from backup_share_history as h
     cross join ledger as l
+    inner join last_proof as p
+        on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
+    left join overtaken as k
+        on h.region = k.region and h.share_id = k.share_id
 ),
 
+spans as (
+    select
+        region,
+        share_id,
+        backup_id,
+        from_project_id,
+        to_project_id,
+        min(seen_from) as seen_from,
+        max(seen_to) as seen_to,
+        max(seen_from) <= min(seen_to) as is_one_stay,
+        least(min(seen_from), coalesce(min(share_created_at), min(seen_from))) as granted_at,
+        coalesce(min(case when is_baseline then seen_from end) = min(seen_from), false) as is_baseline,
+        min(case when direction = 'outgoing' then seen_from end) as given_from,
+        max(case when direction = 'outgoing' then seen_to end) as given_to,
+        min(case when direction = 'incoming' then seen_from end) as received_from,
+        max(case when direction = 'incoming' then seen_to end) as received_to
+    from sights
+    group by region, share_id, backup_id, from_project_id, to_project_id
+),
+
+-- The few that may have been away in between.
 sights_in_order as (
     select
-        *,
-        max(seen_to) over (
-            partition by region, share_id, backup_id, from_project_id, to_project_id
-            order by seen_from, seen_to
+        t.*,
+        max(t.seen_to) over (
+            partition by t.region, t.share_id, t.backup_id, t.from_project_id, t.to_project_id
+            order by t.seen_from, t.seen_to
             rows between unbounded preceding and 1 preceding
         ) as seen_before
-    from sights
+    from sights as t
+    where
+        exists (
+            select 1 from spans as s
+            where not s.is_one_stay and s.region = t.region and s.share_id = t.share_id
+        )
 ),
 
 sights_in_stays as (
@@ -98,15 +144,36 @@ exposures as (
         backup_id,
         from_project_id,
         to_project_id,
-        min(seen_from) as seen_from,
-        max(seen_to) as seen_to,
-        least(min(seen_from), coalesce(min(share_created_at), min(seen_from))) as granted_at,
-        min(case when is_baseline then seen_from end) is not distinct from min(seen_from) as is_baseline
-    from sights_in_stays
-    group by region, share_id, backup_id, from_project_id, to_project_id, stay
+        seen_from,
+        seen_to,
+        granted_at,
+        is_baseline
+    from spans
+    where is_one_stay
+    union all
+    select
+        t.region,
+        t.share_id,
+        t.backup_id,
+        t.from_project_id,
+        t.to_project_id,
+        min(t.seen_from) as seen_from,
+        max(t.seen_to) as seen_to,
+        least(min(t.seen_from), coalesce(min(t.share_created_at), min(t.seen_from))) as granted_at,
+        coalesce(min(case when t.is_baseline then t.seen_from end) = min(t.seen_from), false) as is_baseline
+    from sights_in_stays as t
+    inner join spans as s
+        on
+            t.region = s.region
+            and t.share_id = s.share_id
+            and t.backup_id = s.backup_id
+            and coalesce(t.from_project_id, '') = coalesce(s.from_project_id, '')
+            and coalesce(t.to_project_id, '') = coalesce(s.to_project_id, '')
+    where not s.is_one_stay
+    group by t.region, t.share_id, t.backup_id, t.from_project_id, t.to_project_id, t.stay
 ),
 
--- --- the policy: from when to when an entry is in force -------------------------------------------------------------
+-- the policy: from when to when an entry is in force
 
 policy_start as (
     select min(valid_from) as first_from
@@ -191,14 +258,16 @@ acceptances as (
     cross join policy_start as s
 ),
 
--- --- rules about a project that the policy may allow -----------------------------------------------------------------
+-- rules about a project that the policy may allow
 
-first_exposures as (
+recipients as (
     select
-        e.*,
-        e.seen_from = min(e.seen_from) over (partition by e.region, e.to_project_id) as is_first,
-        bool_or(e.is_baseline) over (partition by e.region, e.to_project_id) as is_old
-    from exposures as e
+        region,
+        to_project_id,
+        min(seen_from) as first_at,
+        bool_or(is_baseline) as is_old
+    from exposures
+    group by region, to_project_id
 ),
 
 claims as (
@@ -229,8 +298,10 @@ claims as (
         e.seen_from as claimed_from,
         e.seen_from,
         e.seen_to as claimed_to
-    from first_exposures as e
-    where e.is_first and not e.is_old
+    from exposures as e
+    inner join recipients as r
+        on e.region = r.region and e.to_project_id = r.to_project_id and e.seen_from = r.first_at
+    where not r.is_old
     union all
     select
         'unknown_project' as rule,
@@ -327,18 +398,29 @@ not_allowed as (
     where g.gap_from < g.gap_to
 ),
 
--- --- rules about how many and how long -------------------------------------------------------------------------------
+-- rules about how many and how long
 
--- A recipient counts once, however many shares of the backup it has.
+-- Most backups have few recipients, and most recipients one share of a backup: nothing has to be counted there.
+crowded as (
+    select region, backup_id
+    from exposures
+    group by region, backup_id
+    having
+        count(*) > count(distinct to_project_id)
+        or count(distinct to_project_id) > (select min(max_recipients) from limits)
+),
+
 pairs_in_order as (
     select
-        *,
-        max(seen_to) over (
-            partition by region, backup_id, to_project_id
-            order by seen_from, seen_to, share_id
+        e.*,
+        max(e.seen_to) over (
+            partition by e.region, e.backup_id, e.to_project_id
+            order by e.seen_from, e.seen_to, e.share_id
             rows between unbounded preceding and 1 preceding
         ) as seen_before
-    from exposures
+    from exposures as e
+    inner join crowded as c
+        on e.region = c.region and e.backup_id = c.backup_id
 ),
 
 pairs as (
@@ -353,6 +435,7 @@ pairs as (
     from pairs_in_order
 ),
 
+-- A recipient counts once, however many shares of the backup it has.
 recipient_stays as (
     select
         region,
@@ -365,24 +448,12 @@ recipient_stays as (
     group by region, backup_id, to_project_id, stay
 ),
 
--- Without as many recipients ever, nothing has to be counted moment by moment.
-crowded as (
-    select region, backup_id
-    from recipient_stays
-    group by region, backup_id
-    having count(distinct to_project_id) > (select min(max_recipients) from limits)
-),
-
 recipient_steps as (
-    select r.region, r.backup_id, r.from_project_id, r.seen_from as moment, 1 as step
-    from recipient_stays as r
-    inner join crowded as c
-        on r.region = c.region and r.backup_id = c.backup_id
+    select region, backup_id, from_project_id, seen_from as moment, 1 as step
+    from recipient_stays
     union all
-    select r.region, r.backup_id, r.from_project_id, r.seen_to as moment, -1 as step
-    from recipient_stays as r
-    inner join crowded as c
-        on r.region = c.region and r.backup_id = c.backup_id
+    select region, backup_id, from_project_id, seen_to as moment, -1 as step
+    from recipient_stays
 ),
 
 recipient_moments as (
@@ -486,22 +557,36 @@ measured as (
     where from_project_id = to_project_id
 ),
 
--- --- a failed backup that is shared ----------------------------------------------------------------------------------
+-- a failed backup that is shared
 
-backups_witnessed as (
+failures as (
     select
         h.region,
         h.backup_id,
-        h.backup_status,
-        h.fail_reason,
         h.valid_from,
-        h.valid_to,
-        h.closed_by,
-        p.last_proven_at,
-        p.last_proven_day = max(p.last_proven_day) over (partition by h.region, h.backup_id) as is_freshest
+        case
+            when
+                h.closed_by is null
+                and exists (
+                    select 1
+                    from backup_history as other
+                    inner join last_proof as p
+                        on
+                            other.region = p.region
+                            and other.project_id = p.project_id
+                            and other.direction = p.direction
+                    where
+                        h.region = other.region
+                        and h.backup_id = other.backup_id
+                        and p.last_proven_day > b.last_proven_day
+                )
+                then b.last_proven_at
+            else h.valid_to
+        end as valid_to
     from backup_history as h
-    inner join last_proof as p
-        on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
+    left join behind as b
+        on h.region = b.region and h.project_id = b.project_id and h.direction = b.direction
+    where h.backup_status like 'error%' or h.fail_reason <> ''
 ),
 
 failed as (
@@ -514,24 +599,16 @@ failed as (
         e.from_project_id,
         null as to_project_id,
         null as project_id,
-        greatest(e.seen_from, b.valid_from) as began_at,
-        least(
-            e.seen_to,
-            case when b.closed_by is not null or b.is_freshest then b.valid_to else b.last_proven_at end
-        ) as ended_at,
+        greatest(e.seen_from, f.valid_from) as began_at,
+        least(e.seen_to, f.valid_to) as ended_at,
         cast(null as bigint) as figure
-    from backups_witnessed as b
+    from failures as f
     inner join exposures as e
-        on b.region = e.region and b.backup_id = e.backup_id
-    where
-        (b.backup_status like 'error%' or b.fail_reason <> '')
-        and greatest(e.seen_from, b.valid_from) < least(
-            e.seen_to,
-            case when b.closed_by is not null or b.is_freshest then b.valid_to else b.last_proven_at end
-        )
+        on f.region = e.region and f.backup_id = e.backup_id
+    where greatest(e.seen_from, f.valid_from) < least(e.seen_to, f.valid_to)
 ),
 
--- --- giver and receiver: both observed, and one does not show what the other shows before and after ------------------
+-- giver and receiver: both observed, and one does not show what the other shows before and after
 
 looks as (
     select
@@ -546,7 +623,23 @@ looks as (
     where o.is_proven
 ),
 
--- One row per share and side that is observed: what it shows, and who else should.
+-- Both sides are observed, and they do not begin and end on the same days.
+doubted_shares as (
+    select distinct s.region, s.share_id
+    from spans as s
+    inner join last_proof as g
+        on s.region = g.region and s.from_project_id = g.project_id and g.direction = 'outgoing'
+    inner join last_proof as r
+        on s.region = r.region and s.to_project_id = r.project_id and r.direction = 'incoming'
+    where
+        not s.is_one_stay
+        or s.given_from is null
+        or s.received_from is null
+        or cast(s.given_from at time zone 'UTC' as date) <> cast(s.received_from at time zone 'UTC' as date)
+        or cast(s.given_to at time zone 'UTC' as date) <> cast(s.received_to at time zone 'UTC' as date)
+),
+
+-- One row per version and side: what it shows, and who else should.
 sides as (
     select
         s.region,
@@ -554,50 +647,32 @@ sides as (
         s.backup_id,
         s.from_project_id,
         s.to_project_id,
+        s.project_id,
         s.direction,
         s.seen_from,
-        case when s.seen_to > l.as_of then p.last_proven_at else s.seen_to end as seen_to,
+        case when s.seen_to > l.as_of then s.last_proven_at else s.seen_to end as seen_to,
         s.seen_to > l.as_of as is_open,
         case when s.direction = 'outgoing' then s.to_project_id else s.from_project_id end as other_project_id,
-        case when s.direction = 'outgoing' then 'incoming' else 'outgoing' end as other_direction
+        case when s.direction = 'outgoing' then 'incoming' else 'outgoing' end as other_direction,
+        row_number() over (order by s.region, s.share_id, s.direction, s.seen_from) as side_number
     from sights as s
     cross join ledger as l
-    inner join last_proof as p
-        on s.region = p.region and s.project_id = p.project_id and s.direction = p.direction
-),
-
-doubted_sides as (
-    select
-        s.*,
-        row_number() over (order by s.region, s.share_id, s.direction, s.seen_from) as side_number
-    from sides as s
-    inner join last_proof as p
-        on s.region = p.region and s.other_project_id = p.project_id and s.other_direction = p.direction
-    where
-        not exists (
-            select 1
-            from sides as t
-            where
-                s.region = t.region
-                and s.share_id = t.share_id
-                and s.other_direction = t.direction
-                and t.seen_to >= s.seen_to
-                and s.seen_from >= t.seen_from
-        )
+    inner join doubted_shares as d
+        on s.region = d.region and s.share_id = d.share_id
 ),
 
 side_parts as (
     select side_number, seen_from as part_from, seen_from as part_to
-    from doubted_sides
+    from sides
     union all
     select side_number, seen_to as part_from, seen_to as part_to
-    from doubted_sides
+    from sides
     union all
     select
         s.side_number,
         greatest(s.seen_from, t.seen_from) as part_from,
         least(s.seen_to, case when t.is_open then s.seen_to else t.seen_to end) as part_to
-    from doubted_sides as s
+    from sides as s
     inner join sides as t
         on s.region = t.region and s.share_id = t.share_id and s.other_direction = t.direction
     where t.seen_from < s.seen_to and (t.is_open or t.seen_to > s.seen_from)
@@ -620,12 +695,12 @@ last_looks as (
     select
         s.side_number,
         max(o.observed_at) as shown_at
-    from doubted_sides as s
+    from sides as s
     inner join looks as o
         on
             s.region = o.region
             and s.direction = o.direction
-            and case when s.direction = 'outgoing' then s.from_project_id else s.to_project_id end = o.project_id
+            and s.project_id = o.project_id
             and o.observed_at >= s.seen_from
             and (s.is_open or o.observed_at < s.seen_to)
     group by s.side_number
@@ -644,7 +719,7 @@ disagreements as (
         min(o.observed_at) as began_at,
         case when s.is_open and g.gap_to = s.seen_to then max(h.horizon) else g.gap_to end as ended_at,
         cast(null as bigint) as figure
-    from doubted_sides as s
+    from sides as s
     cross join ledger as h
     inner join side_gaps as g
         on s.side_number = g.side_number and g.gap_from < g.gap_to
@@ -664,7 +739,7 @@ disagreements as (
         s.is_open, s.seen_to, g.gap_from, g.gap_to
 ),
 
--- --- together ---------------------------------------------------------------------------------------------------------
+-- together
 
 conditions as (
     select * from not_allowed
