@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 
@@ -221,7 +222,8 @@ def test_an_older_policy_that_turns_up_late_is_for_a_rebuild_only(file: Path, tm
     load_policies(warehouse, landing)
     load_policies(warehouse, landing)
     late = tmp_path / "late"
-    assert (landed := land_policy(file, late, day(2)))
+    landed = land_policy(file, late, day(2))
+    assert landed is not None
     (late / landed.name).rename(landing / landed.name)
     with pytest.raises(OutOfOrderError, match="only a rebuild can use it"):
         load_policies(warehouse, landing)
@@ -255,17 +257,29 @@ def with_policy(settings: Settings, text: str) -> Settings:
     return settings.model_copy(update={"policy_file": path})
 
 
-def ours(projects: list[str], limits: str = "{}") -> str:
+def checks_of(settings: Settings, run_id: str) -> list[Any]:
+    with dg.DagsterInstance.from_config(str(settings.data_dir / "dagster_home")) as instance:
+        logs = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    return [each.dagster_event.event_specific_data for each in logs if each.dagster_event]
+
+
+def ours(projects: list[str]) -> str:
     named = "".join(f"\n  - {{id: '{each}', name: n, owner: o}}" for each in projects)
-    return f"projects:{named}\nlimits: {limits}\n"
+    return f"projects:{named}\n"
 
 
 def test_a_broken_policy_is_told_and_the_shares_are_published_all_the_same(
     settings: Settings, service: Service, world: Any
 ) -> None:
     good = with_policy(settings, ours(world.projects))
-    assert sync(good, service).succeeded
+    first = sync(good, service)
+    assert first.succeeded
     assert ask(good, "SELECT count(*) AS n FROM policy_projects") == [{"n": 2}]
+    (check,) = checks_of(good, first.sync_id)
+    open_count = ask(good, "SELECT count(*) AS n FROM findings WHERE state IN ('open', 'reopened')")[0]["n"]
+    assert open_count, "the simulated world shares with strangers, too"
+    assert (check.check_name, check.passed, check.severity.value) == ("no_finding_is_open", False, "WARN")
+    assert check.metadata["open_findings"].value == open_count
     service.day = 1
     broken = with_policy(settings, "projects: []\nlimit: 3\n")
     outcome = sync(broken, service, NOON + timedelta(days=1))

@@ -9,8 +9,10 @@
 -- resolved_at); reopened (open again: after it was over, or after an exception that covered it ran out).
 -- short_lived_share is an event: it is never over, and an exception that once covered it has settled it.
 -- first_seen: when the condition began first. last_seen: until when it surely held. occurrence_count: how often it
--- began. A giver and a receiver that differ within a day are no finding. Without any policy the rules that need one are silent: untrusted_recipient, unknown_project, expired_exception,
--- fan_out, stale_share, short_lived_share.
+-- began. exception_id and what is of it: the exception that accepts it, else the one that did so last; of
+-- expired_exception the one that ran out. A giver and a receiver that differ within a day are no finding. Without any
+-- policy the rules that need one are silent: untrusted_recipient, unknown_project, expired_exception, fan_out,
+-- stale_share, short_lived_share.
 with ledger as (
     select
         max(observed_at) as as_of,
