@@ -64,7 +64,7 @@ def policy(*trusted: str) -> str:
     return f"""
 projects:
   - {{id: '{ALICE}', name: alice, owner: a}}
-  - {{id: '{BOB}', name: bob, owner: b}}
+  - {{id: '{BOB}', name: "<b>$name %s", owner: "'; DROP TABLE observations; --"}}
 recipients:{recipients}
 exceptions:
   - {{id: frank, rule: untrusted_recipient, to_project: {FRANK}, owner: Fred, reason: audit, expires: 2026-03-07}}
@@ -276,6 +276,7 @@ def test_a_finding_says_who_accepts_it_or_did(house: House) -> None:
     """
     assert lines(ask(house, question)) == by_hand("""
         untrusted_recipient frank Fred audit 2026-03-07
+        expired_exception frank Fred audit 2026-03-07
         untrusted_recipient grace Gil move 2026-03-31
         unknown_project grace-too Gil move 2026-03-31
         stale_share old-disk Olga legal 2026-03-31
@@ -320,6 +321,8 @@ def test_the_tables_of_the_policy_keep_their_history(house: House) -> None:
     """)
     versions = ask(house, f"SELECT valid_from, {spans} FROM policy_versions")
     assert lines(versions) == by_hand("d1@05 d3@05\nd3@05 d5@05\nd5@05 d8@05\nd8@05 -")
+    hostile = ask(house, f"SELECT project_name, owner FROM policy_projects WHERE project_id = '{BOB}'")
+    assert hostile == [("<b>$name %s", "'; DROP TABLE observations; --")]
     assert ask(house, "SELECT max_recipients, max_share_age_days, short_lived_hours FROM policy_limits") == [
         (2, 30, 48)
     ]

@@ -853,7 +853,17 @@ accepting as (
     from matches as m
     cross join ledger as l
     where m.accepted_from < least(m.accepted_to, l.horizon) and m.accepted_to > m.began_at and m.ended_at >= l.horizon
-    order by m.rule, m.region, m.subject, accepts desc, m.expires_on desc, m.exception_id
+    order by m.rule, m.region, m.subject, accepts desc, m.expires_on desc, md5(m.exception_id)
+),
+
+run_out as (
+    select distinct on (exception_id)
+        exception_id,
+        owner,
+        reason,
+        expires_on
+    from acceptances
+    order by exception_id, force_from desc
 ),
 
 judged as (
@@ -861,9 +871,9 @@ judged as (
         t.*,
         l.as_of,
         a.exception_id as accepted_by,
-        a.owner,
-        a.reason,
-        a.expires_on,
+        coalesce(a.owner, r.owner) as owner,
+        coalesce(a.reason, r.reason) as reason,
+        coalesce(a.expires_on, r.expires_on) as expires_on,
         case
             when t.held_until < l.horizon then 'resolved'
             when coalesce(a.accepts, false) then 'accepted'
@@ -875,6 +885,8 @@ judged as (
     cross join ledger as l
     left join accepting as a
         on t.rule = a.rule and t.region = a.region and t.subject = a.subject
+    left join run_out as r
+        on t.exception_id = r.exception_id
 )
 
 select
