@@ -75,6 +75,7 @@ dev-demo: .venv/made
 	trap 'kill $$simulator 2>/dev/null' EXIT INT TERM; \
 	for i in 1 2 3 4 5 6 7 8 9 10; do test -s $(DEMO_DIR)/cloud.env && break; sleep 1; done; \
 	set -a; . $(DEMO_DIR)/cloud.env; VBS_REGION=simulated VBS_CLOUDS=,; \
+	echo 'projects: []' > $(DEMO_DIR)/policy.yaml; POLICY_FILE=$(DEMO_DIR)/policy.yaml; \
 	DATA_DIR=$(DEMO_DIR) LANDING_DIR=$(DEMO_DIR)/landing WAREHOUSE_URL=duckdb:///$(DEMO_DIR)/warehouse.duckdb; \
 	unset VBS_TOKEN_FILE DAGSTER_HOME; set +a; \
 	$(MAKE) --no-print-directory dev DATA_DIR=$(DEMO_DIR) DAGSTER_HOME=

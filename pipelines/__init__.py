@@ -17,6 +17,7 @@
                      connect.py      settings -> clients that are ready to ask
     Door 2: the disk landing.py      raw pages, written once
                      baseline.py     what the first of them said, frozen when they are pruned
+                     policy_landing.py  the sharing policies that were in force
                      redact.py       key material out of them
                      warehouse.py    the database
                      engines.py      what DuckDB and PostgreSQL do each in its own way
@@ -33,6 +34,8 @@
                      drift.py        what the API says that is not known
                      delta.py        what differs, byte for byte
     Verb 3 record    history.py      what opens, what closes
+                     policy.py       what may be shared with whom: policy.yaml, checked
+                     policy_fold.py  the tables of the policies, from one to the next
                      load.py         what is landed and not recorded yet
                      rebuild.py      the same again from the landing, or compared with it
                      retention.py    what is old goes, when it is frozen

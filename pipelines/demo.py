@@ -43,6 +43,7 @@ class Demo:
             vbs_projects=",".join(self.world.projects),
             vbs_requests_per_second=0,  # the simulator is on this machine
             data_dir=self.folder,
+            policy_file=self.folder / "policy.yaml",
         )
 
     @property
@@ -66,4 +67,13 @@ def make_demo(folder: Path) -> Demo:
     scenario = Scenario.demo(world)
     # Its clock goes with the simulated days, as that of the syncs does.
     service = Service(world, scenario=scenario, clock=lambda: world.moment(service.day))
+    _write_policy(folder / "policy.yaml", world)
     return Demo(folder, world, scenario, service)
+
+
+def _write_policy(path: Path, world: World) -> None:
+    """All projects but the last are ours: what is shared with that one is found."""
+    *ours, _ = world.projects
+    path.parent.mkdir(parents=True, exist_ok=True)
+    named = "".join(f"  - {{id: '{each}', name: demo {number}, owner: demo}}\n" for number, each in enumerate(ours, 1))
+    path.write_text(f"projects:\n{named}limits: {{max_recipients: 10}}\n", encoding="utf-8")

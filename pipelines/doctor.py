@@ -43,6 +43,8 @@ from pipelines.errors import (
 from pipelines.filters import Filters
 from pipelines.landing import LandedFile, folder_state, landed_files, read_observation
 from pipelines.observation import Direction, Listing
+from pipelines.policy import checked_policy
+from pipelines.policy_landing import landed_policy_names, read_landed_policy
 from pipelines.publish import reading, warehouse_file, warehouse_name
 from pipelines.rows import Row, read_rows, with_ids
 from pipelines.schema import metadata, observations, report
@@ -224,6 +226,7 @@ def _this_machine(settings: Settings, found: Sequence[Account], now: datetime) -
     landing = settings.landing_folder
     about_landing = str(landing)
     yield from _landing_folder(landing)
+    yield from _policy(settings)
     try:
         published = warehouse_file(settings.warehouse_address())
         about = warehouse_name(settings.warehouse_address())
@@ -268,6 +271,28 @@ def _landing_folder(landing: Path) -> Iterator[Finding]:
     yield Finding("landing", about, judgement)
     yield Finding("space", about, judge_space(state.free_bytes))
     yield from (Finding("landing", about, each) for each in [*_damaged(landing), *_baseline(landing)])
+
+
+def _policy(settings: Settings) -> Iterator[Finding]:
+    path = settings.policy_path
+    about = str(path or "")
+    if path is not None:
+        found, problems = checked_policy(path)
+        judgements = [Judgement(State.BROKEN, problem, "correct it", is_configuration=True) for problem in problems]
+        yield from (Finding("policy", about, each) for each in judgements)
+        if found is not None:
+            told = f"names {len(found.projects)} projects, {len(found.recipients)} recipients"
+            yield Finding("policy", about, Judgement(State.OK, f"{told}, {len(found.exceptions)} exceptions"))
+    try:
+        names = landed_policy_names(settings.landing_folder)
+        for name in names:
+            read_landed_policy(settings.landing_folder, name)
+        if path is None and names:
+            advice = "put the file back, or name it in POLICY_FILE"
+            found_out = "there is no file; the one that was landed last stays in force"
+            yield Finding("policy", "", Judgement(State.ATTENTION, found_out, advice))
+    except LandingError as error:
+        yield Finding("policy", "", Judgement(State.BROKEN, str(error)))
 
 
 def _damaged(landing: Path) -> list[Judgement]:

@@ -35,6 +35,7 @@ from pipelines.landing import (
 )
 from pipelines.normalize import Normalized, Since, normalize_difference, normalize_pages
 from pipelines.observation import Listing, Observation
+from pipelines.policy_landing import landed_policy_names, read_landed_policy
 from pipelines.warehouse import Ledger, Warehouse
 
 _FRAMES = ("shares", "backups", "rejected", "drift")
@@ -172,6 +173,23 @@ def load_pending(
         else:
             shutil.rmtree(staging / file.observation_id, ignore_errors=True)
     return unloaded
+
+
+def load_policies(warehouse: Warehouse, landing: Path) -> None:
+    """Record all landed policies that are not recorded yet, oldest first.
+
+    Raises LandingError for one that is damaged, OutOfOrderError for one that only a rebuild can use; those before it
+    are recorded.
+    """
+    for name in unrecorded_policies(warehouse, landing):
+        warehouse.record_policy(read_landed_policy(landing, name))
+
+
+def unrecorded_policies(warehouse: Warehouse, landing: Path) -> list[str]:
+    """Landed policies that are not recorded, oldest first; raises LandingError where the landing cannot be read."""
+    names = landed_policy_names(landing)
+    recorded = warehouse.recorded_policies() if names else frozenset()
+    return [name for name in names if name not in recorded]
 
 
 def begin_from_baseline(warehouse: Warehouse, landing: Path) -> Ledger:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 
 from pipelines.engines import POSTGRES
 from pipelines.errors import ConfigurationError, WarehouseError
-from pipelines.schema import FACTS, metadata
+from pipelines.schema import LANDED, metadata
 from pipelines.warehouse import Warehouse, made_version, make_tables, view_queries, warehouse_errors
 
 REBUILD = "_rebuild"
@@ -97,7 +97,7 @@ def _take_over(connection: Connection, aside: str) -> None:
         for table in reversed(metadata.sorted_tables):
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table.name}")
     make_tables(connection)
-    for table in FACTS:
+    for table in LANDED:
         names = ", ".join(column.name for column in table.columns)
         connection.exec_driver_sql(f"DELETE FROM {table.name}")  # noqa: S608 - own names
         connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {aside}.{table.name}")  # noqa: S608

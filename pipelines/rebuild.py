@@ -20,9 +20,9 @@ from sqlalchemy import Table
 from pipelines import baseline
 from pipelines.errors import LandingError, printable
 from pipelines.landing import landed_files
-from pipelines.load import load_pending
+from pipelines.load import load_pending, load_policies
 from pipelines.publish import reading, rebuilding
-from pipelines.schema import FACTS
+from pipelines.schema import LANDED
 from pipelines.warehouse import Warehouse
 
 
@@ -39,7 +39,7 @@ def rebuild(
     """
     with rebuilding(address, wait=wait, keep=keep) as warehouse:
         _load_all(warehouse, landing, before)
-        return {table.name: warehouse.count(table) for table in FACTS}
+        return {table.name: warehouse.count(table) for table in LANDED}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def verify(address: str, landing: Path) -> Difference | None:
     with rebuilt_aside(landing) as rebuilt, reading(address) as published:
         if published is None:
             raise LandingError("nothing was published yet: there is nothing to compare the landing with")
-        for table in FACTS:
+        for table in LANDED:
             if found := first_difference(table, published.facts(table), rebuilt.facts(table)):
                 return found
     return None
@@ -109,6 +109,7 @@ def _load_all(warehouse: Warehouse, landing: Path, before: datetime | None) -> N
             f"{len(unloaded)} landed observations cannot be loaded, so nothing was published; "
             f"the first is {first.file.name}: {first.reason}"
         )
+    load_policies(warehouse, landing)
     ledger = warehouse.ledger()
     if late := [file for file in landed_files(landing) if ledger.is_too_old(file)]:
         raise LandingError(

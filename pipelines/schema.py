@@ -16,6 +16,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKeyConstraint,
     Integer,
@@ -59,6 +60,10 @@ def _boolean(name: str, comment: str, **info: Any) -> Column[Any]:
 
 def _timestamp(name: str, comment: str, **info: Any) -> Column[Any]:
     return _column(name, DateTime(timezone=True), comment, info)
+
+
+def _date(name: str, comment: str, **info: Any) -> Column[Any]:
+    return _column(name, Date(), comment, info)
 
 
 def _column(name: str, type_: TypeEngine[Any], comment: str, info: dict[str, Any]) -> Column[Any]:
@@ -363,6 +368,87 @@ observed_drift = Table(
     info={"row_key": ["observation_id", "kind", "path", "value"]},
 )
 
+
+def _policy_table(name: str, keys: list[str], *columns: Column[Any], comment: str) -> Table:
+    """What policies say, entry by entry: a version ends when a later policy says otherwise or nothing."""
+    return Table(
+        name,
+        metadata,
+        *columns,
+        _timestamp("valid_from", "When the policy that first says so was landed; inclusive; UTC.", required=True),
+        _timestamp(
+            "valid_to",
+            "When the policy that says otherwise was landed; exclusive; UTC; 9999-12-31 while in force.",
+            required=True,
+        ),
+        CheckConstraint("valid_from < valid_to"),
+        UniqueConstraint(*keys, "valid_to").ddl_if(dialect="postgresql"),
+        comment=comment,
+        info={"key": keys, "row_key": [*keys, "valid_from"]},
+    )
+
+
+policy_versions = _policy_table(
+    "policy_versions",
+    [],
+    _text("policy_sha256", "SHA-256 of what the policy says, whatever its comments and order.", required=True),
+    _text("landing_file", "File of the policy, below LANDING_DIR.", required=True),
+    comment="One row per sharing policy that was ever in force. None: there never was one.",
+)
+
+policy_projects = _policy_table(
+    "policy_projects",
+    ["project_id"],
+    _text("project_id", "Project of our own.", source="projects[].id", required=True),
+    _text("project_name", "Its name.", source="projects[].name", required=True),
+    _text("owner", "Who answers for it.", source="projects[].owner", required=True),
+    comment="One row per project that a policy names as our own, and version.",
+)
+
+policy_recipients = _policy_table(
+    "policy_recipients",
+    ["project_id"],
+    _text("project_id", "Project of others that may see our backups.", source="recipients[].id", required=True),
+    _text("project_name", "Its name.", source="recipients[].name", required=True),
+    _text("owner", "Who answers for the trust.", source="recipients[].owner", required=True),
+    _date("trusted_from", "First day of the trust, UTC; null: always.", source="recipients[].trusted_from"),
+    _date("trusted_until", "Last day of the trust, UTC; null: without end.", source="recipients[].trusted_until"),
+    comment="One row per recipient that a policy trusts, and version.",
+)
+
+policy_exceptions = _policy_table(
+    "policy_exceptions",
+    ["exception_id"],
+    _text("exception_id", "Name of the exception.", source="exceptions[].id", required=True),
+    _text("rule", "Rule whose findings it accepts (findings.rule).", source="exceptions[].rule", required=True),
+    _text("share_id", "Of this share only; null: of any.", source="exceptions[].share"),
+    _text("backup_id", "Of this backup only; null: of any.", source="exceptions[].backup"),
+    _text("from_project_id", "Of what this project shares only; null: any.", source="exceptions[].from_project"),
+    _text("to_project_id", "Of what is shared with this project only; null: any.", source="exceptions[].to_project"),
+    _text("project_id", "About this project only; null: any.", source="exceptions[].project"),
+    _text("owner", "Who answers for it.", source="exceptions[].owner", required=True),
+    _text("reason", "Why it is accepted.", source="exceptions[].reason", required=True),
+    _date("accepted_from", "First day, UTC; null: always.", source="exceptions[].starts"),
+    _date("expires_on", "Last day, UTC.", source="exceptions[].expires", required=True),
+    comment="One row per exception of a policy, and version.",
+)
+
+policy_limits = _policy_table(
+    "policy_limits",
+    [],
+    _integer("max_recipients", "Most projects that may see one backup.", source="limits.max_recipients", required=True),
+    _integer(
+        "max_share_age_days", "Longest that a share may last; null: any.", source="limits.max_share_age_days", unit="d"
+    ),
+    _integer(
+        "short_lived_hours",
+        "A share withdrawn sooner is short-lived; null: none is.",
+        source="limits.short_lived_hours",
+        unit="h",
+    ),
+    comment="One row per version of the limits of a policy.",
+)
+
 schema_version = Table(
     "schema_version",
     metadata,
@@ -373,6 +459,10 @@ schema_version = Table(
 
 HISTORY_TABLES = (backup_share_history, backup_history)
 FACTS = (*HISTORY_TABLES, observations, rejected_records, observed_drift)
+"""What the pages determine: when they are pruned, these tables are frozen in their place (baseline.py)."""
+
+POLICY_TABLES = (policy_projects, policy_recipients, policy_exceptions, policy_limits, policy_versions)
+LANDED = (*FACTS, *POLICY_TABLES)
 """What the landing determines: a rebuild gives these tables again, row for row."""
 
 
@@ -397,6 +487,8 @@ def arrow_type(column: Column[Any]) -> pa.DataType:
             return pa.int32()
         case DateTime():
             return pa.timestamp("us", tz="UTC")
+        case Date():
+            return pa.date32()
         case _:
             return pa.string()
 

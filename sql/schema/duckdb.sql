@@ -109,6 +109,138 @@ COMMENT ON COLUMN observations.landing_file IS 'File of the raw pages, below LAN
 
 COMMENT ON COLUMN observations.landing_sha256 IS 'SHA-256 of that file.';
 
+CREATE TABLE IF NOT EXISTS policy_exceptions (
+    exception_id TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    share_id TEXT,
+    backup_id TEXT,
+    from_project_id TEXT,
+    to_project_id TEXT,
+    project_id TEXT,
+    owner TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    accepted_from DATE,
+    expires_on DATE NOT NULL,
+    valid_from TIMESTAMP WITH TIME ZONE NOT NULL,
+    valid_to TIMESTAMP WITH TIME ZONE NOT NULL,
+    CHECK (valid_from < valid_to)
+);
+
+COMMENT ON TABLE policy_exceptions IS 'One row per exception of a policy, and version.';
+
+COMMENT ON COLUMN policy_exceptions.exception_id IS 'Name of the exception.';
+
+COMMENT ON COLUMN policy_exceptions.rule IS 'Rule whose findings it accepts (findings.rule).';
+
+COMMENT ON COLUMN policy_exceptions.share_id IS 'Of this share only; null: of any.';
+
+COMMENT ON COLUMN policy_exceptions.backup_id IS 'Of this backup only; null: of any.';
+
+COMMENT ON COLUMN policy_exceptions.from_project_id IS 'Of what this project shares only; null: any.';
+
+COMMENT ON COLUMN policy_exceptions.to_project_id IS 'Of what is shared with this project only; null: any.';
+
+COMMENT ON COLUMN policy_exceptions.project_id IS 'About this project only; null: any.';
+
+COMMENT ON COLUMN policy_exceptions.owner IS 'Who answers for it.';
+
+COMMENT ON COLUMN policy_exceptions.reason IS 'Why it is accepted.';
+
+COMMENT ON COLUMN policy_exceptions.accepted_from IS 'First day, UTC; null: always.';
+
+COMMENT ON COLUMN policy_exceptions.expires_on IS 'Last day, UTC.';
+
+COMMENT ON COLUMN policy_exceptions.valid_from IS 'When the policy that first says so was landed; inclusive; UTC.';
+
+COMMENT ON COLUMN policy_exceptions.valid_to IS 'When the policy that says otherwise was landed; exclusive; UTC; 9999-12-31 while in force.';
+
+CREATE TABLE IF NOT EXISTS policy_limits (
+    max_recipients BIGINT NOT NULL,
+    max_share_age_days BIGINT,
+    short_lived_hours BIGINT,
+    valid_from TIMESTAMP WITH TIME ZONE NOT NULL,
+    valid_to TIMESTAMP WITH TIME ZONE NOT NULL,
+    CHECK (valid_from < valid_to)
+);
+
+COMMENT ON TABLE policy_limits IS 'One row per version of the limits of a policy.';
+
+COMMENT ON COLUMN policy_limits.max_recipients IS 'Most projects that may see one backup.';
+
+COMMENT ON COLUMN policy_limits.max_share_age_days IS 'Longest that a share may last; null: any.';
+
+COMMENT ON COLUMN policy_limits.short_lived_hours IS 'A share withdrawn sooner is short-lived; null: none is.';
+
+COMMENT ON COLUMN policy_limits.valid_from IS 'When the policy that first says so was landed; inclusive; UTC.';
+
+COMMENT ON COLUMN policy_limits.valid_to IS 'When the policy that says otherwise was landed; exclusive; UTC; 9999-12-31 while in force.';
+
+CREATE TABLE IF NOT EXISTS policy_projects (
+    project_id TEXT NOT NULL,
+    project_name TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    valid_from TIMESTAMP WITH TIME ZONE NOT NULL,
+    valid_to TIMESTAMP WITH TIME ZONE NOT NULL,
+    CHECK (valid_from < valid_to)
+);
+
+COMMENT ON TABLE policy_projects IS 'One row per project that a policy names as our own, and version.';
+
+COMMENT ON COLUMN policy_projects.project_id IS 'Project of our own.';
+
+COMMENT ON COLUMN policy_projects.project_name IS 'Its name.';
+
+COMMENT ON COLUMN policy_projects.owner IS 'Who answers for it.';
+
+COMMENT ON COLUMN policy_projects.valid_from IS 'When the policy that first says so was landed; inclusive; UTC.';
+
+COMMENT ON COLUMN policy_projects.valid_to IS 'When the policy that says otherwise was landed; exclusive; UTC; 9999-12-31 while in force.';
+
+CREATE TABLE IF NOT EXISTS policy_recipients (
+    project_id TEXT NOT NULL,
+    project_name TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    trusted_from DATE,
+    trusted_until DATE,
+    valid_from TIMESTAMP WITH TIME ZONE NOT NULL,
+    valid_to TIMESTAMP WITH TIME ZONE NOT NULL,
+    CHECK (valid_from < valid_to)
+);
+
+COMMENT ON TABLE policy_recipients IS 'One row per recipient that a policy trusts, and version.';
+
+COMMENT ON COLUMN policy_recipients.project_id IS 'Project of others that may see our backups.';
+
+COMMENT ON COLUMN policy_recipients.project_name IS 'Its name.';
+
+COMMENT ON COLUMN policy_recipients.owner IS 'Who answers for the trust.';
+
+COMMENT ON COLUMN policy_recipients.trusted_from IS 'First day of the trust, UTC; null: always.';
+
+COMMENT ON COLUMN policy_recipients.trusted_until IS 'Last day of the trust, UTC; null: without end.';
+
+COMMENT ON COLUMN policy_recipients.valid_from IS 'When the policy that first says so was landed; inclusive; UTC.';
+
+COMMENT ON COLUMN policy_recipients.valid_to IS 'When the policy that says otherwise was landed; exclusive; UTC; 9999-12-31 while in force.';
+
+CREATE TABLE IF NOT EXISTS policy_versions (
+    policy_sha256 TEXT NOT NULL,
+    landing_file TEXT NOT NULL,
+    valid_from TIMESTAMP WITH TIME ZONE NOT NULL,
+    valid_to TIMESTAMP WITH TIME ZONE NOT NULL,
+    CHECK (valid_from < valid_to)
+);
+
+COMMENT ON TABLE policy_versions IS 'One row per sharing policy that was ever in force. None: there never was one.';
+
+COMMENT ON COLUMN policy_versions.policy_sha256 IS 'SHA-256 of what the policy says, whatever its comments and order.';
+
+COMMENT ON COLUMN policy_versions.landing_file IS 'File of the policy, below LANDING_DIR.';
+
+COMMENT ON COLUMN policy_versions.valid_from IS 'When the policy that first says so was landed; inclusive; UTC.';
+
+COMMENT ON COLUMN policy_versions.valid_to IS 'When the policy that says otherwise was landed; exclusive; UTC; 9999-12-31 while in force.';
+
 CREATE TABLE IF NOT EXISTS schema_version (
     version BIGINT NOT NULL,
     definition_sha256 TEXT NOT NULL

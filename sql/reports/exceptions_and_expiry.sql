@@ -1,0 +1,43 @@
+-- Which exceptions does the policy hold, what do they accept, and when do they run out?
+-- Grain: one row per exception of the policy in force, what runs out next first; no row where there is no policy.
+-- standing: not_yet, in_force, expired, on the day of the last proven observation; days_left: whole days after that one
+-- (negative: it has run out). accepted_count: findings that it accepts now; 0 means that nobody needs it.
+with today as (
+    select cast(max(observed_at) at time zone 'UTC' as date) as as_of_date
+    from observations
+    where is_proven
+),
+
+accepted as (
+    select exception_id, count(*) as accepted_count
+    from findings
+    where state = 'accepted'
+    group by exception_id
+)
+
+select
+    e.exception_id,
+    case
+        when t.as_of_date < e.accepted_from then 'not_yet'
+        when t.as_of_date > e.expires_on then 'expired'
+        else 'in_force'
+    end as standing,
+    e.accepted_from,
+    e.expires_on,
+    e.expires_on - t.as_of_date as days_left,
+    coalesce(a.accepted_count, 0) as accepted_count,
+    e.rule,
+    e.owner,
+    e.reason,
+    e.share_id,
+    e.backup_id,
+    e.from_project_id,
+    e.to_project_id,
+    e.project_id,
+    e.valid_from as in_policy_since
+from policy_exceptions as e
+cross join today as t
+left join accepted as a
+    on e.exception_id = a.exception_id
+where e.valid_to = timestamptz '9999-12-31 00:00:00+00'
+order by e.expires_on, e.exception_id
