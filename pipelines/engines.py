@@ -45,6 +45,14 @@ class EngineWays(Protocol):
         """Make a view anew."""
         ...
 
+    def drop_function(self, connection: Connection, name: str) -> None:
+        """Take a function away, so that views under it can change; fails where others have built on it."""
+        ...
+
+    def make_function(self, connection: Connection, name: str, query: str) -> None:
+        """Make a function of a moment whose rows are the answer to `query`, which names the moment $moment."""
+        ...
+
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
         """Let the database itself refuse versions of a key that overlap, where it can."""
         ...
@@ -82,6 +90,13 @@ class DuckDbWays:
 
     def make_view(self, connection: Connection, name: str, query: str) -> None:
         connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS {query}")
+
+    def drop_function(self, connection: Connection, name: str) -> None:
+        pass  # a macro is text until it is asked
+
+    def make_function(self, connection: Connection, name: str, query: str) -> None:
+        body = query.replace("$moment", "moment")
+        connection.exec_driver_sql(f"CREATE OR REPLACE MACRO {name}(moment) AS TABLE {body}")
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
         pass
@@ -179,6 +194,21 @@ class PostgresWays:
         if driver.execute("SELECT FROM pg_roles WHERE rolname = %s", [ANALYST]).rowcount:
             driver.execute(f"GRANT SELECT ON {name} TO {ANALYST}")
 
+    def drop_function(self, connection: Connection, name: str) -> None:
+        connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {name}(timestamptz)")
+
+    def make_function(self, connection: Connection, name: str, query: str) -> None:
+        driver = _driver(connection)
+        described = driver.execute(query.replace("$moment", "NULL::timestamptz") + " LIMIT 0").description
+        columns = ", ".join(f"{each.name} {_type_name(each.type_code)}" for each in described)
+        # A body between BEGIN and END is bound to the views of this schema once and for all, whatever the search path
+        # of whoever asks. With the rights of that one, so that the planner can take it apart: it reads views only.
+        body = query.replace("$moment", "moment")
+        driver.execute(
+            f"CREATE FUNCTION {name}(moment timestamptz) RETURNS TABLE ({columns}) LANGUAGE sql STABLE "
+            f"BEGIN ATOMIC {body.rstrip()}; END"
+        )
+
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
         driver = _driver(connection)
         if not driver.execute("SELECT FROM pg_available_extensions WHERE name = 'btree_gist'").rowcount:
@@ -223,6 +253,11 @@ _PARAMETER = re.compile(r"\$([a-z_]+)")
 def _with_percent_names(question: str) -> str:
     """$name, which DuckDB understands, as psycopg wants it."""
     return _PARAMETER.sub(r"%(\1)s", question.replace("%", "%%"))
+
+
+def _type_name(oid: int) -> str:
+    """Of a type of the tables."""
+    return psycopg.adapters.types[oid].name
 
 
 _ARROW_TYPES: dict[int, pa.DataType] = {
