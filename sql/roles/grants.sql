@@ -39,14 +39,14 @@ BEGIN
 
     -- They run with the rights of whoever asks, and read views only.
     FOR function_name IN
-        SELECT format('%I(%s)', p.proname, pg_get_function_identity_arguments(p.oid))
+        SELECT p.oid::regprocedure
         FROM pg_proc AS p
         WHERE
             p.pronamespace = current_schema()::regnamespace
             AND p.proname IN ('backup_shares_as_of', 'backups_as_of')
     LOOP
-        EXECUTE 'REVOKE ALL ON FUNCTION ' || function_name || ' FROM PUBLIC, backup_shares_loader, backup_shares_analyst';
-        EXECUTE 'GRANT EXECUTE ON FUNCTION ' || function_name || ' TO backup_shares_loader, backup_shares_analyst';
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, backup_shares_loader, backup_shares_analyst', function_name);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO backup_shares_loader, backup_shares_analyst', function_name);
     END LOOP;
 END
 $$;
