@@ -19,6 +19,9 @@ from sqlalchemy import table as relation_named
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 
+PIECE = 50_000
+"""Rows of an answer that are in memory at once when it is streamed."""
+
 
 class EngineWays(Protocol):
     """What the warehouse asks of an engine. Every method works inside the transaction of `connection`."""
@@ -29,6 +32,10 @@ class EngineWays(Protocol):
 
     def ask(self, connection: Connection, question: str, parameters: dict[str, Any]) -> pa.Table | None:
         """The answer to a question in SQL; `parameters` are bound to $name. None: that was no question."""
+        ...
+
+    def stream(self, connection: Connection, question: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The answer piece by piece, for answers that are larger than the memory; to be read within the transaction."""
         ...
 
     def append(self, connection: Connection, table: Table, rows: pa.Table) -> None:
@@ -78,6 +85,10 @@ class DuckDbWays:
     def ask(self, connection: Connection, question: str, parameters: dict[str, Any]) -> pa.Table | None:
         relation = _driver(connection).sql(question, params=parameters or None)
         return None if relation is None else relation.to_arrow_table()
+
+    def stream(self, connection: Connection, question: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        reader = _driver(connection).sql(question).to_arrow_reader(PIECE)
+        return reader.schema, iter(reader)
 
     def append(self, connection: Connection, table: Table, rows: pa.Table) -> None:
         with _registered(connection, rows) as incoming:
@@ -164,10 +175,20 @@ class PostgresWays:
             cursor.execute(_with_percent_names(question) if parameters else question, parameters or None, prepare=True)
             if cursor.description is None:
                 return None
-            described, answer = cursor.description, cursor.fetchall()
-        columns = zip(*answer, strict=True) if answer else [()] * len(described)
-        arrays = [_array(each.type_code, values) for each, values in zip(described, columns, strict=True)]
-        return pa.Table.from_arrays(arrays, names=[each.name for each in described])
+            return pa.Table.from_arrays(*_arrays(cursor.description, cursor.fetchall()))
+
+    def stream(self, connection: Connection, question: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        cursor = _driver(connection).cursor(name="stream")
+        cursor.execute(question)
+        arrays, names = _arrays(cursor.description, [])
+        schema = pa.Table.from_arrays(arrays, names).schema
+
+        def pieces() -> Iterator[pa.RecordBatch]:
+            with cursor:
+                while rows := cursor.fetchmany(PIECE):
+                    yield pa.RecordBatch.from_arrays(_arrays(cursor.description, rows)[0], schema=schema)
+
+        return schema, pieces()
 
     def append(self, connection: Connection, table: Table, rows: pa.Table) -> None:
         sink = pa.BufferOutputStream()
@@ -290,6 +311,12 @@ def _array(oid: int, values: Sequence[Any]) -> pa.Array:
     if type_ is None:
         return pa.array([value if value is None else str(value) for value in values], pa.string())
     return pa.array(values, type_)
+
+
+def _arrays(described: Sequence[Any], rows: Sequence[Sequence[Any]]) -> tuple[list[pa.Array], list[str]]:
+    columns = zip(*rows, strict=True) if rows else [()] * len(described)
+    arrays = [_array(each.type_code, values) for each, values in zip(described, columns, strict=True)]
+    return arrays, [each.name for each in described]
 
 
 def _driver(connection: Connection) -> Any:

@@ -59,6 +59,18 @@ def load_report(name: str) -> Report:
     return read_header(name, report(name))
 
 
+def pack() -> pa.Table:
+    """All reports: name, question, and parameters with their defaults."""
+    reports = [load_report(name) for name in report_names()]
+    return pa.table(
+        {
+            "report": [each.name for each in reports],
+            "question": [each.question for each in reports],
+            "parameters": [" ".join(f"{one.name}={one.default}" for one in each.parameters) for each in reports],
+        }
+    )
+
+
 _PARAMETER = re.compile(r"Parameter: (\w+) (date|integer|text) = (\S+): (.+)")
 _COLUMN = re.compile(r"  (\w+)  +(\S.*)")
 

@@ -72,6 +72,18 @@ class Ledger:
         return not self.is_recorded(file) and last is not None and file.observed_at <= last
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """One state of the warehouse, asked piece by piece."""
+
+    connection: Connection
+
+    def stream(self, question: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The answer's schema, and its rows; to be read to the end before the next question."""
+        with warehouse_errors():
+            return ways_of(self.connection).stream(self.connection, question)
+
+
 class Warehouse:
     """An open warehouse. Every method that writes is one transaction; a failed one changes nothing.
 
@@ -152,6 +164,15 @@ class Warehouse:
         if answer is None:
             raise WarehouseError("that statement has no answer: ask with SELECT")
         return answer
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """Answers within the block are all of the same state, whoever records meanwhile."""
+        with warehouse_errors(), self._engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield Snapshot(connection)
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         def attempt() -> T:

@@ -1,9 +1,9 @@
 """A year of 100,000 shares in DuckDB, and how long the questions of analysts take. Prints, asserts no clock.
 
-Part of `make bench`. The history is made in SQL, as daily syncs would leave it: 10 projects, both directions, 500 shares
-a day granted and withdrawn, every share and backup changed about every 100 days. It must keep all promises (report
-`invariants`) before any figure counts. Each question is asked several times; the least time counts, as the machine may
-have other work. Options: --shares, --days, --rounds.
+Part of `make bench`. The history is made in SQL, as daily syncs would leave it: 10 projects, both directions, 500
+shares a day granted and withdrawn, every share and backup changed about every 100 days. It must keep all promises
+(report `invariants`) before any figure counts. Each question is asked several times; the least time counts, as the
+machine may have other work. Options: --shares, --days, --rounds.
 """
 
 import argparse
@@ -102,7 +102,9 @@ def _fill(warehouse: Warehouse, shares: int, days: int) -> None:
                 f"{'NULL' if column.name not in {*ends, *kept} else ends.get(column.name, column.name)} AS {column.name}"
                 for column in table.columns
             )
-            connection.exec_driver_sql(f"INSERT INTO {table.name} BY NAME SELECT {columns} FROM versions ORDER BY since")
+            connection.exec_driver_sql(
+                f"INSERT INTO {table.name} BY NAME SELECT {columns} FROM versions ORDER BY since"
+            )
         ledger = {
             "observation_id": OBSERVATION_ID.format(project="l.project_id", direction="l.direction", day="d.day"),
             "sync_id": "'sync ' || d.day",

@@ -18,7 +18,7 @@ FLOORS = [
     {"auth"},
     {"client"},
     {"extract", "warehouse", "connect"},
-    {"load", "duckdb_file", "postgres", "output", "ask"},
+    {"load", "duckdb_file", "postgres", "output", "ask", "reports", "export"},
     {"publish"},
     {"rebuild"},
     {"retention", "explain"},

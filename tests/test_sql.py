@@ -1,7 +1,7 @@
 """The SQL that analysts read: every file runs, says what it answers, and tells each share once and by its giver.
 
 All of it on every engine of the warehouse.
-Not here: what the rows of a diary are, day by day (test_history.py).
+Not here: what the rows of a diary are, day by day (test_history.py), the report pack (test_reports.py).
 """
 
 import re
@@ -36,7 +36,7 @@ from tests.oracle import (
 )
 from tests.test_history import DIARY
 
-FILES = sorted([*sql_folder("views").glob("*.sql"), *sql_folder("reports").glob("*.sql")])
+FILES = sorted([*sql_folder("views").glob("*.sql"), *(sql_folder("reports") / "internal").glob("*.sql")])
 VIEWS = (
     "backup_shares",
     "backups",
@@ -108,7 +108,7 @@ def test_a_file_runs_on_an_empty_warehouse(warehouse, path):
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_a_file_answers_on_the_diary(diary, path):
     # Those that are best when they have nothing to say.
-    assert (run(diary, path).num_rows > 0) == (path.stem not in ("invariants", "share_rejects"))
+    assert (run(diary, path).num_rows > 0) == (path.stem not in ("invariants", "share_rejects", "quarantine"))
 
 
 def test_every_view_is_made_and_there_is_no_other(diary):
@@ -129,7 +129,7 @@ def test_a_view_asks_tables_only_so_that_each_can_be_made_anew_in_any_order(path
 
 def test_the_reports_on_the_diary_are_these(diary):
     def report(name: str) -> list[tuple]:
-        table = run(diary, sql_folder("reports") / f"{name}.sql")
+        table = run(diary, sql_folder("reports") / "internal" / f"{name}.sql")
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
     status = report("listing_status")

@@ -17,14 +17,14 @@
 with shares as (
     select *
     from backup_shares_as_of(
-        (cast($as_of as date) + interval '1' day - interval '1' microsecond) at time zone 'UTC'
+        (cast($as_of as date) + interval '1' day - interval '0.000001 seconds') at time zone 'UTC'
     )
 ),
 
 backups_then as (
     select *
     from backups_as_of(
-        (cast($as_of as date) + interval '1' day - interval '1' microsecond) at time zone 'UTC'
+        (cast($as_of as date) + interval '1' day - interval '0.000001 seconds') at time zone 'UTC'
     )
 )
 
