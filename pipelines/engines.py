@@ -178,15 +178,16 @@ class PostgresWays:
             return pa.Table.from_arrays(*_arrays(cursor.description, cursor.fetchall()))
 
     def stream(self, connection: Connection, question: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        cursor = _driver(connection).cursor(name="stream")
-        cursor.execute(question)
-        arrays, names = _arrays(cursor.description, [])
-        schema = pa.Table.from_arrays(arrays, names).schema
+        driver = _driver(connection)
+        # Asked for no rows the server tells their types.
+        described = driver.execute(f"SELECT * FROM ({question}) AS answer LIMIT 0").description  # noqa: S608 - own names
+        schema = pa.Table.from_arrays(*_arrays(described, [])).schema
 
         def pieces() -> Iterator[pa.RecordBatch]:
-            with cursor:
+            with driver.cursor(name="stream") as cursor:
+                cursor.execute(question)
                 while rows := cursor.fetchmany(PIECE):
-                    yield pa.RecordBatch.from_arrays(_arrays(cursor.description, rows)[0], schema=schema)
+                    yield pa.RecordBatch.from_arrays(_arrays(described, rows)[0], schema=schema)
 
         return schema, pieces()
 

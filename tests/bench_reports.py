@@ -98,13 +98,11 @@ def _fill(warehouse: Warehouse, shares: int, days: int) -> None:
         connection.exec_driver_sql(LIVES.format(**sizes))
         connection.exec_driver_sql(VERSIONS.format(**sizes))
         for table in (backup_share_history, backup_history):
-            columns = ", ".join(
-                f"{'NULL' if column.name not in {*ends, *kept} else ends.get(column.name, column.name)} AS {column.name}"
-                for column in table.columns
-            )
-            connection.exec_driver_sql(
-                f"INSERT INTO {table.name} BY NAME SELECT {columns} FROM versions ORDER BY since"
-            )
+            names = [column.name for column in table.columns]
+            values = [name if name in kept else ends.get(name, "NULL") for name in names]
+            columns = ", ".join(f"{value} AS {name}" for value, name in zip(values, names, strict=True))
+            rows = f"SELECT {columns} FROM versions ORDER BY since"
+            connection.exec_driver_sql(f"INSERT INTO {table.name} BY NAME {rows}")
         ledger = {
             "observation_id": OBSERVATION_ID.format(project="l.project_id", direction="l.direction", day="d.day"),
             "sync_id": "'sync ' || d.day",
