@@ -49,6 +49,8 @@
                      doctor.py       is all there that a sync needs, how does the service behave
                      diagnosis.py    what is found there, judged
                      output.py       tables, CSV, JSON, Parquet
+                     reports.py       the report pack: questions, parameters, answers
+                     export.py        the whole history as Parquet files
                      demo.py         several days in a minute
                      simulator/      a cloud that anyone can start, with everything that can go wrong
 

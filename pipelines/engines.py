@@ -19,6 +19,9 @@ from sqlalchemy import table as relation_named
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 
+PIECE = 50_000
+"""Rows of an answer that are in memory at once when it is streamed."""
+
 
 class EngineWays(Protocol):
     """What the warehouse asks of an engine. Every method works inside the transaction of `connection`."""
@@ -29,6 +32,10 @@ class EngineWays(Protocol):
 
     def ask(self, connection: Connection, question: str, parameters: dict[str, Any]) -> pa.Table | None:
         """The answer to a question in SQL; `parameters` are bound to $name. None: that was no question."""
+        ...
+
+    def stream(self, connection: Connection, question: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The answer piece by piece, for answers that are larger than the memory; to be read within the transaction."""
         ...
 
     def append(self, connection: Connection, table: Table, rows: pa.Table) -> None:
@@ -43,6 +50,14 @@ class EngineWays(Protocol):
 
     def make_view(self, connection: Connection, name: str, query: str) -> None:
         """Make a view anew."""
+        ...
+
+    def drop_function(self, connection: Connection, name: str) -> None:
+        """Take a function away, so that views under it can change; fails where others have built on it."""
+        ...
+
+    def make_function(self, connection: Connection, name: str, query: str) -> None:
+        """Make a function of a moment whose rows are the answer to `query`, which names the moment $moment."""
         ...
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
@@ -71,6 +86,10 @@ class DuckDbWays:
         relation = _driver(connection).sql(question, params=parameters or None)
         return None if relation is None else relation.to_arrow_table()
 
+    def stream(self, connection: Connection, question: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        reader = _driver(connection).sql(question).to_arrow_reader(PIECE)
+        return reader.schema, iter(reader)
+
     def append(self, connection: Connection, table: Table, rows: pa.Table) -> None:
         with _registered(connection, rows) as incoming:
             connection.exec_driver_sql(f"INSERT INTO {table.name} BY NAME SELECT * FROM {incoming}")  # noqa: S608 - own names
@@ -82,6 +101,13 @@ class DuckDbWays:
 
     def make_view(self, connection: Connection, name: str, query: str) -> None:
         connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS {query}")
+
+    def drop_function(self, connection: Connection, name: str) -> None:
+        pass  # a macro is text until it is asked
+
+    def make_function(self, connection: Connection, name: str, query: str) -> None:
+        body = query.replace("$moment", "moment")
+        connection.exec_driver_sql(f"CREATE OR REPLACE MACRO {name}(moment) AS TABLE {body}")
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
         pass
@@ -149,10 +175,21 @@ class PostgresWays:
             cursor.execute(_with_percent_names(question) if parameters else question, parameters or None, prepare=True)
             if cursor.description is None:
                 return None
-            described, answer = cursor.description, cursor.fetchall()
-        columns = zip(*answer, strict=True) if answer else [()] * len(described)
-        arrays = [_array(each.type_code, values) for each, values in zip(described, columns, strict=True)]
-        return pa.Table.from_arrays(arrays, names=[each.name for each in described])
+            return pa.Table.from_arrays(*_arrays(cursor.description, cursor.fetchall()))
+
+    def stream(self, connection: Connection, question: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        driver = _driver(connection)
+        # Asked for no rows the server tells their types.
+        described = driver.execute(f"SELECT * FROM ({question}) AS answer LIMIT 0").description  # noqa: S608 - own names
+        schema = pa.Table.from_arrays(*_arrays(described, [])).schema
+
+        def pieces() -> Iterator[pa.RecordBatch]:
+            with driver.cursor(name="stream") as cursor:
+                cursor.execute(question)
+                while rows := cursor.fetchmany(PIECE):
+                    yield pa.RecordBatch.from_arrays(_arrays(described, rows)[0], schema=schema)
+
+        return schema, pieces()
 
     def append(self, connection: Connection, table: Table, rows: pa.Table) -> None:
         sink = pa.BufferOutputStream()
@@ -178,6 +215,21 @@ class PostgresWays:
             driver.execute(f"CREATE VIEW {name} AS {query}")
         if driver.execute("SELECT FROM pg_roles WHERE rolname = %s", [ANALYST]).rowcount:
             driver.execute(f"GRANT SELECT ON {name} TO {ANALYST}")
+
+    def drop_function(self, connection: Connection, name: str) -> None:
+        connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {name}(timestamptz)")
+
+    def make_function(self, connection: Connection, name: str, query: str) -> None:
+        driver = _driver(connection)
+        described = driver.execute(query.replace("$moment", "NULL::timestamptz") + " LIMIT 0").description
+        columns = ", ".join(f"{each.name} {_type_name(each.type_code)}" for each in described)
+        # A body between BEGIN and END is bound to the views of this schema once and for all, whatever the search path
+        # of whoever asks. With the rights of that one, so that the planner can take it apart: it reads views only.
+        body = query.replace("$moment", "moment")
+        driver.execute(
+            f"CREATE FUNCTION {name}(moment timestamptz) RETURNS TABLE ({columns}) LANGUAGE sql STABLE "
+            f"BEGIN ATOMIC {body.rstrip()}; END"
+        )
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
         driver = _driver(connection)
@@ -225,6 +277,11 @@ def _with_percent_names(question: str) -> str:
     return _PARAMETER.sub(r"%(\1)s", question.replace("%", "%%"))
 
 
+def _type_name(oid: int) -> str:
+    """Of a type of the tables."""
+    return psycopg.adapters.types[oid].name
+
+
 _ARROW_TYPES: dict[int, pa.DataType] = {
     psycopg.adapters.types[name].oid: type_
     for name, type_ in {
@@ -255,6 +312,12 @@ def _array(oid: int, values: Sequence[Any]) -> pa.Array:
     if type_ is None:
         return pa.array([value if value is None else str(value) for value in values], pa.string())
     return pa.array(values, type_)
+
+
+def _arrays(described: Sequence[Any], rows: Sequence[Sequence[Any]]) -> tuple[list[pa.Array], list[str]]:
+    columns = zip(*rows, strict=True) if rows else [()] * len(described)
+    arrays = [_array(each.type_code, values) for each, values in zip(described, columns, strict=True)]
+    return arrays, [each.name for each in described]
 
 
 def _driver(connection: Connection) -> Any:

@@ -1,4 +1,4 @@
-"""Answers of the warehouse for people and programs: a table on the terminal, CSV, JSON, Parquet.
+"""Answers of the warehouse for people and programs: a table on the terminal, CSV, JSON (lines too), Parquet.
 
 Names and descriptions are written by strangers: on the terminal nothing in them steers it, in CSV nothing in them
 is a formula. JSON and Parquet carry the values as they are.
@@ -81,13 +81,19 @@ def to_json(answer: pa.Table) -> bytes:
     return json.dumps(rows, ensure_ascii=False, indent=2, default=str).encode() + b"\n"
 
 
+def to_jsonl(answer: pa.Table) -> bytes:
+    """An object a line; values as in JSON."""
+    rows = [dict(zip(answer.column_names, map(_plain, row), strict=True)) for row in rows_of(answer)]
+    return b"".join(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n" for row in rows)
+
+
 def to_parquet(answer: pa.Table) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(answer, buffer, compression="zstd")
     return buffer.getvalue()
 
 
-FORMATS = {"csv": to_csv, "json": to_json, "parquet": to_parquet}
+FORMATS = {"csv": to_csv, "json": to_json, "jsonl": to_jsonl, "parquet": to_parquet}
 
 
 def _text(value: Any) -> str:

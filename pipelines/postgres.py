@@ -14,7 +14,14 @@ from sqlalchemy.engine import URL
 from pipelines.engines import POSTGRES
 from pipelines.errors import ConfigurationError, WarehouseError
 from pipelines.schema import LANDED, metadata
-from pipelines.warehouse import Warehouse, made_version, make_tables, view_queries, warehouse_errors
+from pipelines.warehouse import (
+    Warehouse,
+    function_queries,
+    made_version,
+    make_tables,
+    view_queries,
+    warehouse_errors,
+)
 
 REBUILD = "_rebuild"
 """What the name of the schema ends in where a rebuild is made beside the warehouse's own."""
@@ -92,6 +99,8 @@ def rebuilding(url: URL, *, wait: float, sleep: Callable[[float], None]) -> Iter
 def _take_over(connection: Connection, aside: str) -> None:
     made = made_version(connection)
     if made is not None and made.problem:
+        for name in function_queries():
+            POSTGRES.drop_function(connection, name)
         for name in reversed(view_queries()):
             connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
         for table in reversed(metadata.sorted_tables):

@@ -507,8 +507,10 @@ def ddl(dialect: Dialect) -> Iterator[str]:
 
 
 def report(name: str) -> str:
-    """The question that stands in `sql/reports/<name>.sql`."""
-    return (sql_folder("reports") / f"{name}.sql").read_text(encoding="utf-8")
+    """The question that stands in `sql/reports/<name>.sql`, or among those that the program itself asks."""
+    folder = sql_folder("reports")
+    path = folder / f"{name}.sql"
+    return (path if path.exists() else folder / "internal" / path.name).read_text(encoding="utf-8")
 
 
 def sql_folder(name: str) -> Path:

@@ -78,6 +78,18 @@ class Ledger:
         return not self.is_recorded(file) and last is not None and file.observed_at <= last
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """One state of the warehouse, asked piece by piece."""
+
+    connection: Connection
+
+    def stream(self, question: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The answer's schema, and its rows; to be read to the end before the next question."""
+        with warehouse_errors():
+            return ways_of(self.connection).stream(self.connection, question)
+
+
 class Warehouse:
     """An open warehouse. Every method that writes is one transaction; a failed one changes nothing.
 
@@ -174,6 +186,15 @@ class Warehouse:
             raise WarehouseError("that statement has no answer: ask with SELECT")
         return answer
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """Answers within the block are all of the same state, whoever records meanwhile."""
+        with warehouse_errors(), self._engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield Snapshot(connection)
+
     def _transact(self, work: Callable[[Connection], T]) -> T:
         def attempt() -> T:
             with self._engine.begin() as connection:
@@ -223,16 +244,20 @@ def make_tables(connection: Connection) -> None:
     found = made_version(connection)
     if found is not None and (problem := found.problem):
         raise WarehouseError(f"the tables of the warehouse {problem}")
-    statements, views = list(ddl(connection.dialect)), view_queries()
-    definition = hashlib.sha256("\0".join([*statements, *views.values()]).encode()).hexdigest()
+    statements, views, functions = list(ddl(connection.dialect)), view_queries(), function_queries()
+    definition = hashlib.sha256("\0".join([*statements, *views.values(), *functions.values()]).encode()).hexdigest()
     if found is not None and found.definition_sha256 == definition:
         return
     for statement in statements:
         connection.exec_driver_sql(statement)
     for table in HISTORY_TABLES:
         ways_of(connection).forbid_overlaps(connection, table)
+    for name in functions:
+        ways_of(connection).drop_function(connection, name)
     for name, query in views.items():
         ways_of(connection).make_view(connection, name, query)
+    for name, query in functions.items():
+        ways_of(connection).make_function(connection, name, query)
     connection.execute(schema_version.delete())
     connection.execute(insert(schema_version).values(version=SCHEMA_VERSION, definition_sha256=definition))
 
@@ -289,6 +314,11 @@ def _ledger(connection: Connection) -> Ledger:
 def view_queries() -> dict[str, str]:
     """Name and query of every view: file name = view name."""
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(sql_folder("views").glob("*.sql"))}
+
+
+def function_queries() -> dict[str, str]:
+    """Name and query of every function of a moment: file name = function name. They ask views only."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(sql_folder("functions").glob("*.sql"))}
 
 
 def _first_line(error: Exception) -> str:

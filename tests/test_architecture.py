@@ -19,7 +19,7 @@ FLOORS = [
     {"auth", "policy_fold"},
     {"client"},
     {"extract", "warehouse", "connect"},
-    {"load", "duckdb_file", "postgres", "output", "ask"},
+    {"load", "duckdb_file", "postgres", "output", "ask", "reports", "export"},
     {"publish"},
     {"rebuild"},
     {"retention", "explain"},

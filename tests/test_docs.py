@@ -37,11 +37,11 @@ def test_every_make_target_of_the_readme_exists() -> None:
 
 def test_every_relation_that_the_readme_names_exists() -> None:
     from pipelines.schema import metadata
-    from pipelines.warehouse import view_queries
+    from pipelines.warehouse import function_queries, view_queries
 
     named = set(re.findall(r"`((?:backup|observations|observed|rejected|schema)[a-z_]*)`", readme()))
     assert {"backup_shares", "backups", "backup_share_changes", "observations", "rejected_records"} <= named
-    assert named <= {*metadata.tables, *view_queries()}
+    assert named <= {*metadata.tables, *view_queries(), *function_queries()}
 
 
 def test_no_tracked_file_names_a_package_registry() -> None:

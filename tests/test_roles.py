@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 
 from pipelines.errors import WarehouseError
 from pipelines.publish import reading, writing
+from pipelines.reports import load_report, report_names, run_report
 from pipelines.schema import POLICY_TABLES, metadata, sql_folder
 from tests.oracle import B1, B2, S1, S2, day, make_observation, make_page, make_share, record
 from tests.postgres import Server, connect, server_or_skip
@@ -118,6 +119,8 @@ MAY = {
         "DECLARE page CURSOR FOR SELECT * FROM backup_snapshots",
         "PREPARE question AS SELECT * FROM backups WHERE backup_id = $1",
         "SELECT column_name FROM information_schema.columns WHERE table_name = 'backups'",
+        "SELECT * FROM backup_shares_as_of(now())",
+        "SELECT * FROM backups_as_of('2026-03-02')",
         "SET LOCAL TIME ZONE 'Europe/Berlin'",
         "SET LOCAL statement_timeout = '1h'",
     ],
@@ -236,6 +239,12 @@ def test_each_does_its_part_of_a_sync_through_the_product(house):
             warehouse.query("SELECT * FROM observations")
     with pytest.raises(WarehouseError, match="permission denied for table"), writing(house.url("a_analyst")):
         pass
+
+
+def test_an_analyst_can_run_every_report(house):
+    with reading(house.url("a_analyst")) as warehouse:
+        for name in report_names():
+            run_report(warehouse, load_report(name), {}, day(4))
 
 
 def test_a_login_of_an_analyst_reads_only_and_not_for_ever(house):

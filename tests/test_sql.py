@@ -1,7 +1,7 @@
 """The SQL that analysts read: every file runs, says what it answers, and tells each share once and by its giver.
 
 All of it on every engine of the warehouse.
-Not here: what the rows of a diary are, day by day (test_history.py).
+Not here: what the rows of a diary are, day by day (test_history.py), the report pack (test_reports.py).
 """
 
 import re
@@ -36,7 +36,7 @@ from tests.oracle import (
 )
 from tests.test_history import DIARY
 
-FILES = sorted([*sql_folder("views").glob("*.sql"), *sql_folder("reports").glob("*.sql")])
+FILES = sorted([*sql_folder("views").glob("*.sql"), *(sql_folder("reports") / "internal").glob("*.sql")])
 VIEWS = (
     "backup_shares",
     "backups",
@@ -45,9 +45,18 @@ VIEWS = (
     "backup_share_versions",
     "backup_versions",
     "backup_share_changes",
+    "backup_changes",
 )
 """Those that show shares or backups."""
-SILENT = ("invariants", "share_rejects", "schema_drift", "new_drift", "untrusted_recipients", "exceptions_and_expiry")
+SILENT = (
+    "invariants",
+    "share_rejects",
+    "schema_drift",
+    "new_drift",
+    "untrusted_recipients",
+    "exceptions_and_expiry",
+    "quarantine",
+)
 """Those that are best when they have nothing to say."""
 ENGINES = ("duckdb", "postgresql")
 
@@ -113,7 +122,8 @@ def test_a_file_answers_on_the_diary(diary, path):
 
 def test_every_view_is_made_and_there_is_no_other(diary):
     made = "SELECT table_name FROM information_schema.views WHERE table_schema = current_schema()"
-    wanted = {*VIEWS, "listing_coverage", "schema_drift", "findings"}
+    more = {"listing_coverage", "schema_drift", "findings", "observation_log", "quarantine"}
+    wanted = {*VIEWS, *more, "backup_share_periods", "backup_periods"}
     # DuckDB counts views of its own.
     assert {name for (name,) in rows(diary, made) if not name.startswith(("duckdb_", "pragma_", "sqlite_"))} == wanted
     assert {path.stem for path in sql_folder("views").glob("*.sql")} == wanted
@@ -129,7 +139,7 @@ def test_a_view_asks_tables_only_so_that_each_can_be_made_anew_in_any_order(path
 
 def test_the_reports_on_the_diary_are_these(diary):
     def report(name: str) -> list[tuple]:
-        table = run(diary, sql_folder("reports") / f"{name}.sql")
+        table = run(diary, sql_folder("reports") / "internal" / f"{name}.sql")
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
     status = report("listing_status")

@@ -27,7 +27,11 @@ def main() -> None:
 
 def answer_options(command: Callable[..., None]) -> Callable[..., None]:
     kind = click.option(
-        "--format", "kind", default="table", show_default=True, type=click.Choice(["table", "csv", "json", "parquet"])
+        "--format",
+        "kind",
+        default="table",
+        show_default=True,
+        type=click.Choice(["table", "csv", "json", "jsonl", "parquet"]),
     )
     output = click.option(
         "--output",
@@ -39,7 +43,7 @@ def answer_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def check_output(kind: str, output: Path | None) -> None:
     if kind == "table" and output is not None:
-        raise click.UsageError("--output goes with --format csv, json or parquet")
+        raise click.UsageError("--output goes with --format csv, json, jsonl or parquet")
 
 
 def deliver(answer: "pa.Table", kind: str, output: Path | None) -> None:

@@ -1,11 +1,18 @@
 -- How many shares were granted, changed and withdrawn on each day, and how many shared backups changed?
 -- Grain: one row per day on which something was seen; shares of a listing's first observation are counted apart.
+-- Columns:
+--   change_date       day (UTC) on which it was seen
+--   first_seen        shares that a listing's first observation found
+--   granted           shares that were not there before
+--   changed           changes of shares
+--   withdrawn         shares that are proven gone
+--   backups_changed   shared backups that changed
 with share_events as (
     select
         change_date,
         count(*) filter (where is_baseline) as first_seen,
         count(*) filter (where change_type = 'granted' and not is_baseline) as granted,
-        count(*) filter (where change_type = 'changed') as changed,
+        count(distinct case when change_type = 'changed' then event_id end) as changed,
         count(*) filter (where change_type = 'withdrawn') as withdrawn
     from backup_share_changes
     group by change_date
@@ -15,8 +22,8 @@ backup_events as (
     select
         cast(later.valid_from at time zone 'UTC' as date) as change_date,
         count(distinct later.backup_id) as backups_changed
-    from backup_history as later
-    inner join backup_history as earlier
+    from backup_periods as later
+    inner join backup_periods as earlier
         on
             later.region = earlier.region
             and later.project_id = earlier.project_id

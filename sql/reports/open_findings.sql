@@ -1,7 +1,20 @@
 -- What needs somebody's word now, the gravest first?
 -- Grain: one row per finding that is open or reopened, by the last proven observation of any listing.
--- detail says it in a sentence; policy_since: since when the policy in force is so (null: there is no policy, and the
--- rules that need one are silent); exception_id: an exception that covered it before and ran out.
+-- Columns:
+--   severity           high, medium or low
+--   rule               rule of the sharing policy, or of common sense
+--   state              open or reopened
+--   detail             the finding in a sentence
+--   first_seen         when the condition began
+--   region             region
+--   share_id           share, where it is about one
+--   backup_id          backup, where it is about one
+--   from_project_id    giver, where it is about one
+--   to_project_id      recipient, where it is about one
+--   project_id         project, where it is about one
+--   exception_id       exception that covered it before and ran out
+--   policy_since       since when the policy in force is so; null: there is none, and the rules that need one are silent
+--   finding_id         the same whenever the warehouse is made again
 select
     f.severity,
     f.rule,
@@ -15,11 +28,10 @@ select
     f.to_project_id,
     f.project_id,
     f.exception_id,
-    p.valid_from as policy_since,
+    p.policy_since,
     f.finding_id
 from findings as f
-left join policy_versions as p
-    on p.valid_to = timestamptz '9999-12-31 00:00:00+00'
+cross join (select max(policy_since) as policy_since from policy_in_force) as p
 where f.state in ('open', 'reopened')
 order by
     case f.severity when 'high' then 1 when 'medium' then 2 else 3 end,

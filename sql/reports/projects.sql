@@ -1,45 +1,46 @@
 -- Which projects take part in sharing or stand in the policy, and what does the policy say of each?
 -- Grain: one row per project that ever shared, received, was observed, or that the policy in force names.
--- standing: own, trusted, not_trusted_now (named, but not for the day of the last proven observation), unknown (the
--- policy does not name it), no_policy (there is none, and every project is unknown). Shares are those of now.
+-- Columns:
+--   project_id         project
+--   standing           own, trusted, not_trusted_now (named, but not for the day of the last proven observation), unknown
+--                      (the policy does not name it) or no_policy (there is none)
+--   project_name       its name in the policy
+--   owner              who answers for it, or for the trust in it
+--   shares_given       active shares that it gives
+--   shares_received    active shares that it receives
+--   is_observed        whether its own listings were ever observed
+--   policy_since       since when the policy in force is so
 with today as (
     select cast(max(observed_at) at time zone 'UTC' as date) as as_of_date
-    from observations
+    from observation_log
     where is_proven
 ),
 
-policy as (
-    select
-        min(valid_from) as first_from,
-        max(valid_from) as policy_since
-    from policy_versions
-),
-
 named as (
-    select project_id, project_name, owner, 'own' as standing
-    from policy_projects
-    where valid_to = timestamptz '9999-12-31 00:00:00+00'
-    union all
     select
-        r.project_id,
-        r.project_name,
-        r.owner,
+        n.project_id,
+        n.project_name,
+        n.owner,
         case
-            when t.as_of_date between coalesce(r.trusted_from, t.as_of_date) and coalesce(r.trusted_until, t.as_of_date)
+            when n.kind = 'own' then 'own'
+            when t.as_of_date between coalesce(n.trusted_from, t.as_of_date) and coalesce(n.trusted_until, t.as_of_date)
                 then 'trusted'
             else 'not_trusted_now'
         end as standing
-    from policy_recipients as r
+    from policy_projects_in_force as n
     cross join today as t
-    where r.valid_to = timestamptz '9999-12-31 00:00:00+00'
+),
+
+policy as (
+    select max(policy_since) as policy_since from policy_in_force
 ),
 
 involved as (
-    select from_project_id as project_id from backup_share_history
+    select from_project_id as project_id from backup_share_periods
     union
-    select to_project_id as project_id from backup_share_history
+    select to_project_id as project_id from backup_share_periods
     union
-    select project_id from observations
+    select project_id from observation_log
     union
     select project_id from named
 ),
@@ -59,14 +60,14 @@ received as (
 select
     i.project_id,
     case
-        when p.first_from is null then 'no_policy'
+        when p.policy_since is null then 'no_policy'
         else coalesce(n.standing, 'unknown')
     end as standing,
     n.project_name,
     n.owner,
     coalesce(g.share_count, 0) as shares_given,
     coalesce(r.share_count, 0) as shares_received,
-    i.project_id in (select project_id from observations) as is_observed,
+    i.project_id in (select project_id from observation_log) as is_observed,
     p.policy_since
 from involved as i
 cross join policy as p

@@ -1,15 +1,22 @@
 -- Who can see, or could see, our backups without being trusted, and who has accepted it?
 -- Grain: one row per share whose recipient the policy did not trust at some moment of it, those that still stand first.
--- No row at all where there is no policy (see projects). untrusted_from, untrusted_until: the time without trust (null:
--- it lasts); recipient: its name in the policy, where it is or was named there.
-with names as (
-    select distinct on (project_id)
-        project_id,
-        project_name
-    from policy_recipients
-    order by project_id, valid_from desc
-)
-
+-- No row at all where there is no policy (see projects).
+-- Columns:
+--   state                  open, accepted, resolved or reopened
+--   to_project_id          recipient
+--   recipient              its name, where the policy in force names it
+--   from_project_id        giver
+--   backup_name            name of the backup, while it is shared
+--   size_gb                size of its source volume, while it is shared, GB
+--   untrusted_from         since when there was no trust
+--   untrusted_until        until when; null: it lasts
+--   exception_id           exception that accepts it, or did so last
+--   exception_owner        who answers for it
+--   exception_reason       why it is accepted
+--   exception_expires_on   last day of the exception
+--   region                 region
+--   backup_id              backup
+--   share_id               share
 select
     f.state,
     f.to_project_id,
@@ -27,7 +34,7 @@ select
     f.backup_id,
     f.share_id
 from findings as f
-left join names as n
+left join policy_projects_in_force as n
     on f.to_project_id = n.project_id
 left join backups as b
     on f.region = b.region and f.backup_id = b.backup_id

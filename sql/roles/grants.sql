@@ -1,4 +1,4 @@
--- What the groups of roles.sql may do with the tables and views of a warehouse on PostgreSQL.
+-- What the groups of roles.sql may do with the tables, views and functions of a warehouse on PostgreSQL.
 --
 -- Run by a login in backup_shares_migrator, or by a superuser, whenever tables or views were made anew:
 --
@@ -9,6 +9,7 @@
 DO $$
 DECLARE
     view_name text;
+    function_name text;
 BEGIN
     IF (SELECT count(*) FROM pg_roles WHERE rolname IN ('backup_shares_loader', 'backup_shares_analyst')) < 2 THEN
         RETURN;
@@ -38,6 +39,18 @@ BEGIN
     LOOP
         EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, backup_shares_loader, backup_shares_analyst', view_name);
         EXECUTE format('GRANT SELECT ON %I TO backup_shares_loader, backup_shares_analyst', view_name);
+    END LOOP;
+
+    -- They run with the rights of whoever asks, and read views only.
+    FOR function_name IN
+        SELECT p.oid::regprocedure
+        FROM pg_proc AS p
+        WHERE
+            p.pronamespace = current_schema()::regnamespace
+            AND p.proname IN ('backup_shares_as_of', 'backups_as_of')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, backup_shares_loader, backup_shares_analyst', function_name);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO backup_shares_loader, backup_shares_analyst', function_name);
     END LOOP;
 END
 $$;

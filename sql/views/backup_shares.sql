@@ -14,41 +14,74 @@ with last_proof as (
     group by region, project_id, direction
 ),
 
+-- Only where some listing was not proven as lately as others is it asked who told of a share later: it costs most.
+behind as (
+    select
+        region,
+        min(last_proven_day) as oldest_day
+    from last_proof
+    group by region
+    having min(last_proven_day) < max(last_proven_day)
+),
+
+fresher as (
+    select p.*
+    from last_proof as p
+    inner join behind as b
+        on p.region = b.region and p.last_proven_day > b.oldest_day
+),
+
+told_later as materialized (
+    select
+        h.region,
+        h.share_id,
+        max(p.last_proven_day) as freshest_day
+    from backup_share_history as h
+    inner join fresher as p
+        on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
+    group by h.region, h.share_id
+),
+
 told as (
     select
         h.*,
-        p.last_observed_at,
-        p.last_proven_day,
-        max(p.last_proven_day) over (partition by h.region, h.share_id) as freshest_day
+        p.last_observed_at
     from backup_share_history as h
     inner join last_proof as p
         on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
+    left join told_later as l
+        on h.region = l.region and h.share_id = l.share_id
+    where
+        h.valid_to = timestamptz '9999-12-31 00:00:00+00'
+        and (l.freshest_day is null or p.last_proven_day >= l.freshest_day)
 ),
 
-open_versions as (
+witnesses as (
     select
-        *,
-        row_number() over (
-            partition by region, share_id
-            order by direction desc, project_id -- outgoing before incoming
-        ) as witness_rank
+        region,
+        share_id,
+        max(direction) as direction, -- outgoing before incoming
+        coalesce(min(case when direction = 'outgoing' then project_id end), min(project_id)) as project_id
     from told
-    where
-        valid_to = timestamptz '9999-12-31 00:00:00+00'
-        and last_proven_day = freshest_day
+    group by region, share_id
 )
 
 select
-    v.share_id,
-    v.backup_id,
-    v.from_project_id,
-    v.to_project_id,
-    v.share_created_at,
-    v.share_updated_at,
-    v.region,
-    v.project_id,
-    v.direction,
-    v.valid_from,
-    v.last_observed_at
-from open_versions as v
-where v.witness_rank = 1
+    t.share_id,
+    t.backup_id,
+    t.from_project_id,
+    t.to_project_id,
+    t.share_created_at,
+    t.share_updated_at,
+    t.region,
+    t.project_id,
+    t.direction,
+    t.valid_from,
+    t.last_observed_at
+from told as t
+inner join witnesses as w
+    on
+        t.region = w.region
+        and t.share_id = w.share_id
+        and t.direction = w.direction
+        and t.project_id = w.project_id

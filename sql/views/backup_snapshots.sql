@@ -13,15 +13,11 @@ with proven_days as (
     group by region, project_id, direction, cast(observed_at at time zone 'UTC' as date)
 ),
 
-as_told as (
+told as (
     select
         d.snapshot_date,
         d.observed_at,
-        h.*,
-        row_number() over (
-            partition by d.snapshot_date, h.region, h.backup_id
-            order by h.direction desc, h.project_id -- outgoing before incoming
-        ) as witness_rank
+        h.*
     from proven_days as d
     inner join backup_history as h
         on
@@ -30,38 +26,56 @@ as_told as (
             and d.direction = h.direction
             and d.observed_at >= h.valid_from
             and d.observed_at < h.valid_to
+),
+
+-- Half the time of a rank over all rows.
+witnesses as (
+    select
+        snapshot_date,
+        region,
+        backup_id,
+        max(direction) as direction, -- outgoing before incoming
+        coalesce(min(case when direction = 'outgoing' then project_id end), min(project_id)) as project_id
+    from told
+    group by snapshot_date, region, backup_id
 )
 
 select
-    snapshot_date,
-    backup_id,
-    volume_id,
-    volume_snapshot_id,
-    backup_name,
-    backup_status,
-    availability_zone,
-    container,
-    description,
-    description_text,
-    fail_reason,
-    size_gb,
-    object_count,
-    chain_size_mb,
-    space_saving_percent,
-    dedup_compression_code,
-    backup_type_code,
-    image_type_code,
-    storage_type_code,
-    is_incremental,
-    is_incremental_requested,
-    has_dependent_backups,
-    is_bootable,
-    backup_created_at,
-    backup_updated_at,
-    data_timestamp,
-    region,
-    project_id,
-    direction,
-    observed_at
-from as_told
-where witness_rank = 1
+    t.snapshot_date,
+    t.backup_id,
+    t.volume_id,
+    t.volume_snapshot_id,
+    t.backup_name,
+    t.backup_status,
+    t.availability_zone,
+    t.container,
+    t.description,
+    t.description_text,
+    t.fail_reason,
+    t.size_gb,
+    t.object_count,
+    t.chain_size_mb,
+    t.space_saving_percent,
+    t.dedup_compression_code,
+    t.backup_type_code,
+    t.image_type_code,
+    t.storage_type_code,
+    t.is_incremental,
+    t.is_incremental_requested,
+    t.has_dependent_backups,
+    t.is_bootable,
+    t.backup_created_at,
+    t.backup_updated_at,
+    t.data_timestamp,
+    t.region,
+    t.project_id,
+    t.direction,
+    t.observed_at
+from told as t
+inner join witnesses as w
+    on
+        t.snapshot_date = w.snapshot_date
+        and t.region = w.region
+        and t.backup_id = w.backup_id
+        and t.direction = w.direction
+        and t.project_id = w.project_id

@@ -13,60 +13,93 @@ with last_proof as (
     group by region, project_id, direction
 ),
 
+-- Only where some listing was not proven as lately as others is it asked who told of a backup later: it costs most.
+behind as (
+    select
+        region,
+        min(last_proven_day) as oldest_day
+    from last_proof
+    group by region
+    having min(last_proven_day) < max(last_proven_day)
+),
+
+fresher as (
+    select p.*
+    from last_proof as p
+    inner join behind as b
+        on p.region = b.region and p.last_proven_day > b.oldest_day
+),
+
+told_later as materialized (
+    select
+        h.region,
+        h.backup_id,
+        max(p.last_proven_day) as freshest_day
+    from backup_history as h
+    inner join fresher as p
+        on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
+    group by h.region, h.backup_id
+),
+
 told as (
     select
         h.*,
-        p.last_observed_at,
-        p.last_proven_day,
-        max(p.last_proven_day) over (partition by h.region, h.backup_id) as freshest_day
+        p.last_observed_at
     from backup_history as h
     inner join last_proof as p
         on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
+    left join told_later as l
+        on h.region = l.region and h.backup_id = l.backup_id
+    where
+        h.valid_to = timestamptz '9999-12-31 00:00:00+00'
+        and (l.freshest_day is null or p.last_proven_day >= l.freshest_day)
 ),
 
-open_versions as (
+witnesses as (
     select
-        *,
-        row_number() over (
-            partition by region, backup_id
-            order by direction desc, project_id -- outgoing before incoming
-        ) as witness_rank
+        region,
+        backup_id,
+        max(direction) as direction, -- outgoing before incoming
+        coalesce(min(case when direction = 'outgoing' then project_id end), min(project_id)) as project_id
     from told
-    where
-        valid_to = timestamptz '9999-12-31 00:00:00+00'
-        and last_proven_day = freshest_day
+    group by region, backup_id
 )
 
 select
-    v.backup_id,
-    v.volume_id,
-    v.volume_snapshot_id,
-    v.backup_name,
-    v.backup_status,
-    v.availability_zone,
-    v.container,
-    v.description,
-    v.description_text,
-    v.fail_reason,
-    v.size_gb,
-    v.object_count,
-    v.chain_size_mb,
-    v.space_saving_percent,
-    v.dedup_compression_code,
-    v.backup_type_code,
-    v.image_type_code,
-    v.storage_type_code,
-    v.is_incremental,
-    v.is_incremental_requested,
-    v.has_dependent_backups,
-    v.is_bootable,
-    v.backup_created_at,
-    v.backup_updated_at,
-    v.data_timestamp,
-    v.region,
-    v.project_id,
-    v.direction,
-    v.valid_from,
-    v.last_observed_at
-from open_versions as v
-where v.witness_rank = 1
+    t.backup_id,
+    t.volume_id,
+    t.volume_snapshot_id,
+    t.backup_name,
+    t.backup_status,
+    t.availability_zone,
+    t.container,
+    t.description,
+    t.description_text,
+    t.fail_reason,
+    t.size_gb,
+    t.object_count,
+    t.chain_size_mb,
+    t.space_saving_percent,
+    t.dedup_compression_code,
+    t.backup_type_code,
+    t.image_type_code,
+    t.storage_type_code,
+    t.is_incremental,
+    t.is_incremental_requested,
+    t.has_dependent_backups,
+    t.is_bootable,
+    t.backup_created_at,
+    t.backup_updated_at,
+    t.data_timestamp,
+    t.region,
+    t.project_id,
+    t.direction,
+    t.valid_from,
+    t.last_observed_at
+from told as t
+inner join witnesses as w
+    on
+        t.region = w.region
+        and t.backup_id = w.backup_id
+        and t.direction = w.direction
+        and t.project_id = w.project_id

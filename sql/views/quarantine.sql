@@ -1,0 +1,15 @@
+-- Which records could not be read, in which observation, and why?
+-- Grain: one row per rejected record, without the record itself (raw_json of the table rejected_records).
+select
+    cast(observed_at at time zone 'UTC' as date) as snapshot_date,
+    observation_id,
+    region,
+    project_id,
+    direction,
+    observed_at,
+    page_number,
+    position,
+    share_id,
+    backup_id,
+    reason
+from rejected_records
