@@ -99,13 +99,21 @@ def count_drift(pages: Sequence[bytes]) -> list[dict[str, Any]]:
         for record in reversed(page["shared"]):
             if not isinstance(record, dict):
                 continue
-            share_id = record.get("id")
-            identity = share_id if isinstance(share_id, str) else repr(record)
+            share_id, identity = record.get("id"), _identity(record)
             if identity not in told:
                 told.add(identity)
                 is_id = isinstance(share_id, str) and re.fullmatch(OBJECT_ID, share_id)
                 tally.add(_things_in(record), share_id if is_id else None)
     return [tally.rows[thing] for thing in sorted(tally.rows)]
+
+
+def _identity(record: dict[str, Any]) -> str:
+    if isinstance(record.get("id"), str):
+        return str(record["id"])
+    try:
+        return repr(record)
+    except RecursionError:
+        return repr(sorted(record))
 
 
 def may_drift(backups: pa.Table) -> bool:
@@ -157,7 +165,8 @@ def _things_in(record: dict[str, Any]) -> Iterator[tuple[_Thing, _Held | None]]:
 def _unknown_fields(found: dict[str, Any], known: frozenset[str], where: str) -> Iterator[tuple[_Thing, _Held]]:
     if known.issuperset(found):
         return
-    for name in found.keys() - known:
+    # In an order that depends on the page alone: a rebuild has to stop at the same hundred.
+    for name in sorted(found.keys() - known):
         yield _Thing(UNKNOWN_FIELD, where + _shown(name), ""), _Held(name, found[name], where == _METADATA)
 
 
