@@ -66,7 +66,7 @@ def landed_policy_names(landing: Path) -> list[str]:
     """Paths of all landed policies below the landing, in the order in which they came into force."""
     try:
         found = [path.name for path in (landing / FOLDER).iterdir() if _NAME.fullmatch(path.name)]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise LandingError(f"the policies in {landing / FOLDER} cannot be read: {system_words(error)}") from None
