@@ -332,6 +332,8 @@ def test_the_view_tells_when_where_and_how_often_and_the_report_what_is_new(hous
         ("unknown_field", "shared[].more", "", day(2), day(3), False, 2, 2, "3", S1),
         ("unknown_value", "shared[].backup.status", "protecting", day(3), day(4), True, 1, 1, "", S2),
     ]
+    told = ask(house, f"SELECT is_current, value, share_id FROM ({report('schema_drift')}) AS r ORDER BY value")
+    assert told == [(False, "", S1), (True, "protecting", S2)]
     new = report("new_drift")
     names = "kind, path, value, record_count"
     assert ask(house, f"SELECT {names} FROM ({new}) AS r", sync_id="sync of 03-02 06") == [

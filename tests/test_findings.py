@@ -418,6 +418,6 @@ def test_the_report_of_projects_tells_their_standing(house: House) -> None:
 
 def test_the_report_of_untrusted_recipients_begins_with_those_that_still_stand(house: House) -> None:
     found = told(house, "untrusted_recipients", "to_project_id", "recipient", "untrusted_from", "untrusted_until")
-    assert found[:4] == ["Frank - d1@00 -", "Grace - d1@00 -", "Heidi h d3@05 -", "Carol c d6@00 -"]
+    assert found[:4] == ["Frank - d1@00 -", "Grace - d1@00 -", "Heidi - d3@05 -", "Carol c d6@00 -"]
     assert found[-1].endswith("d3@05")
     assert len(found) == 10

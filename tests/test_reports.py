@@ -257,8 +257,14 @@ EXPECTED: dict[str, tuple[dict[str, str], str, list[str]]] = {
 }
 
 
+ELSEWHERE = {
+    *("open_findings", "untrusted_recipients", "exceptions_and_expiry", "projects"),  # test_findings.py
+    "schema_drift",  # test_drift.py
+}
+
+
 def test_every_report_has_an_answer_that_was_worked_out_by_hand():
-    assert {case.split()[0] for case in EXPECTED} == set(report_names())
+    assert {case.split()[0] for case in EXPECTED} | ELSEWHERE == set(report_names())
 
 
 @pytest.mark.parametrize("case", EXPECTED)

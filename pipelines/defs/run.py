@@ -56,7 +56,8 @@ def run_job(
 
 def _failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
     checks = result.get_asset_check_evaluations()
-    return [check.description or check.check_name for check in checks if not check.passed]
+    failed = [check for check in checks if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR]
+    return [check.description or check.check_name for check in failed]
 
 
 def _failed_steps(result: dg.ExecuteInProcessResult) -> list[dg.DagsterEvent]:

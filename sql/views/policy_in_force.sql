@@ -1,5 +1,5 @@
 -- Which sharing policy is in force, since when, and what are its limits?
--- Grain: one row; none where there never was a policy. first_policy_since: when the first of all began.
+-- Grain: one row per policy in force: one, or none where there never was any. first_policy_since: when the first began.
 select
     v.policy_sha256,
     v.valid_from as policy_since,
