@@ -233,20 +233,27 @@ class PostgresWays:
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
         driver = _driver(connection)
-        if not driver.execute("SELECT FROM pg_available_extensions WHERE name = 'btree_gist'").rowcount:
-            return  # a server without its usual extensions: the loader's own checks have to do
+        if not self.make_extension(connection):
+            return
         name, key = f"{table.name}_no_overlap", table.info["key"]
         if driver.execute(
             "SELECT FROM pg_constraint WHERE conrelid = %s::regclass AND conname = %s", [table.name, name]
         ).rowcount:
             return
-        driver.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
         # By the hash of the key, at a third of the cost. Keys that share all 64 bits would have to be told one by one.
         driver.execute(
             f"ALTER TABLE {table.name} ADD CONSTRAINT {name} EXCLUDE USING gist ("
             f"hashtextextended(region || ' ' || project_id || ' ' || direction || ' ' || {key}, 0) WITH =, "
             "tstzrange(valid_from, valid_to) WITH &&)"
         )
+
+    def make_extension(self, connection: Connection) -> bool:
+        """What `forbid_overlaps` needs, in the current schema if it is nowhere yet; False where the server lacks it."""
+        driver = _driver(connection)
+        if not driver.execute("SELECT FROM pg_available_extensions WHERE name = 'btree_gist'").rowcount:
+            return False  # a server without its usual extensions: the loader's own checks have to do
+        driver.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
+        return True
 
     def hold(self, connection: Connection, name: str) -> None:
         connection.execute(select(func.pg_advisory_xact_lock_shared(_lock_key(MAINTENANCE))))

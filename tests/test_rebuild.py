@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import create_engine
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
 from pipelines.cli import main
@@ -186,6 +187,15 @@ def test_on_a_server_what_others_made_of_the_views_and_may_do_outlives_a_rebuild
         damage(postgres_url, "SET ROLE reader_of_given", "SELECT * FROM given", "SELECT * FROM backup_shares")
     finally:
         damage(postgres_url, "DROP OWNED BY reader_of_given", "DROP ROLE reader_of_given")
+
+
+def test_a_server_that_had_no_warehouse_refuses_overlaps_after_a_rebuild_too(postgres_url, landing):
+    rebuild(postgres_url, landing)
+    longer = (
+        f"UPDATE backup_share_history SET valid_to = '2026-03-09' WHERE share_id = '{S2}' AND valid_to < '2026-04-01'"
+    )
+    with pytest.raises(IntegrityError, match="backup_share_history_no_overlap"):
+        damage(postgres_url, longer)
 
 
 # --- verify -----------------------------------------------------------------------------------------------------------
