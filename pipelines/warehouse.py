@@ -104,6 +104,7 @@ class Warehouse:
     def migrate(self) -> None:
         """Make the tables that are missing and the views from sql/views/, unless all is as this program wants it.
 
+        On a server the groups of sql/roles/ get their rights then.
         Raises WarehouseError for tables that another version of this program made.
         """
         self._transact(make_tables)
@@ -245,19 +246,20 @@ def make_tables(connection: Connection) -> None:
     if found is not None and (problem := found.problem):
         raise WarehouseError(f"the tables of the warehouse {problem}")
     statements, views, functions = list(ddl(connection.dialect)), view_queries(), function_queries()
-    definition = hashlib.sha256("\0".join([*statements, *views.values(), *functions.values()]).encode()).hexdigest()
+    grants = (sql_folder("roles") / "grants.sql").read_text(encoding="utf-8")
+    made_by = "\0".join([*statements, *views.values(), *functions.values(), grants])
+    definition = hashlib.sha256(made_by.encode()).hexdigest()
     if found is not None and found.definition_sha256 == definition:
         return
     for statement in statements:
         connection.exec_driver_sql(statement)
     for table in HISTORY_TABLES:
         ways_of(connection).forbid_overlaps(connection, table)
-    for name in functions:
-        ways_of(connection).drop_function(connection, name)
     for name, query in views.items():
-        ways_of(connection).make_view(connection, name, query)
+        ways_of(connection).make_view(connection, name, query, functions)
     for name, query in functions.items():
         ways_of(connection).make_function(connection, name, query)
+    ways_of(connection).give_rights(connection, grants)
     connection.execute(schema_version.delete())
     connection.execute(insert(schema_version).values(version=SCHEMA_VERSION, definition_sha256=definition))
 

@@ -189,6 +189,32 @@ def test_on_a_server_what_others_made_of_the_views_and_may_do_outlives_a_rebuild
         damage(postgres_url, "DROP OWNED BY reader_of_given", "DROP ROLE reader_of_given")
 
 
+def test_on_a_server_what_others_made_of_the_functions_is_in_no_way_of_a_newer_program(postgres_url, landing):
+    load(postgres_url, landing)
+    damage(
+        postgres_url,
+        "CREATE VIEW given AS SELECT share_id FROM backup_shares_as_of(now())",
+        "UPDATE schema_version SET definition_sha256 = 'that of another program'",
+    )
+    load(postgres_url, landing)
+    assert everything(postgres_url)["backup_share_history"]
+
+
+def test_on_a_server_views_and_functions_with_other_columns_are_made_anew(postgres_url, landing):
+    load(postgres_url, landing)
+    before = everything(postgres_url)
+    damage(
+        postgres_url,
+        "ALTER VIEW observation_log RENAME COLUMN status TO state",
+        "DROP FUNCTION backups_as_of(timestamptz)",
+        "CREATE FUNCTION backups_as_of(moment timestamptz) RETURNS TABLE (number int) LANGUAGE sql AS 'SELECT 1'",
+        "UPDATE schema_version SET definition_sha256 = 'that of another program'",
+    )
+    load(postgres_url, landing)
+    assert everything(postgres_url) == before
+    damage(postgres_url, "SELECT status FROM observation_log", "SELECT backup_id FROM backups_as_of(now())")
+
+
 def test_a_server_that_had_no_warehouse_refuses_overlaps_after_a_rebuild_too(postgres_url, landing):
     rebuild(postgres_url, landing)
     longer = (
