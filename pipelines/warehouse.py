@@ -114,6 +114,7 @@ class Warehouse:
         return self._transact(made_version)
 
     def ledger(self) -> Ledger:
+        """Raises WarehouseError for tables that another version of this program made, as `migrate` does."""
         return self._transact(_ledger)
 
     def record(self, observation: Observation, file: LandedFile, sha256: str, normalized: Normalized) -> None:
@@ -242,9 +243,7 @@ ATTEMPTS = 3
 
 def make_tables(connection: Connection) -> None:
     ways_of(connection).hold(connection, "schema")
-    found = made_version(connection)
-    if found is not None and (problem := found.problem):
-        raise WarehouseError(f"the tables of the warehouse {problem}")
+    found = _version_of_ours(connection)
     statements, views, functions = list(ddl(connection.dialect)), view_queries(), function_queries()
     grants = (sql_folder("roles") / "grants.sql").read_text(encoding="utf-8")
     made_by = "\0".join([*statements, *views.values(), *functions.values(), grants])
@@ -296,7 +295,15 @@ def made_version(connection: Connection) -> Made | None:
     return Made(*rows[0]) if rows else Made(0, "")
 
 
+def _version_of_ours(connection: Connection) -> Made | None:
+    found = made_version(connection)
+    if found is not None and (problem := found.problem):
+        raise WarehouseError(f"the tables of the warehouse {problem}")
+    return found
+
+
 def _ledger(connection: Connection) -> Ledger:
+    _version_of_ours(connection)
     key = (observations.c.region, observations.c.project_id, observations.c.direction)
     ids = connection.execute(select(observations.c.observation_id)).scalars().all()
     last = connection.execute(select(*key, func.max(observations.c.observed_at)).group_by(*key)).all()

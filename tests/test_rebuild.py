@@ -284,10 +284,15 @@ def test_tables_of_a_newer_program_are_refused_and_stay_as_they_are(of_version, 
 
 
 def test_tables_of_an_earlier_program_are_made_again_by_a_rebuild(of_version, landing):
-    address = of_version(0)
-    damage(address, "ALTER TABLE rejected_records ADD COLUMN forgotten TEXT")
-    with pytest.raises(WarehouseError, match="`backup-shares rebuild` makes them again"), writing(address):
+    address, told = of_version(0), "`backup-shares rebuild` makes them again"
+    damage(address, "ALTER TABLE rejected_records ADD COLUMN forgotten TEXT", "DROP TABLE observed_drift CASCADE")
+    with pytest.raises(WarehouseError, match=told), writing(address):
         pass
+    # What a sync asks before it writes.
+    with reading(address) as warehouse, pytest.raises(WarehouseError, match=told):
+        warehouse.ledger()
+    with pytest.raises(WarehouseError, match=told):
+        verify(address, landing)
     rebuild(address, landing)
     assert versions(address) == VERSIONS
     assert verify(address, landing) is None
