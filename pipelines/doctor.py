@@ -343,7 +343,7 @@ def _pending(files: Iterable[LandedFile], ledger: Ledger) -> Judgement:
         return Judgement(
             State.ATTENTION,
             f"{len(left) - late} landed observations wait to be recorded, {late} are older than what is recorded",
-            "the next sync records those that wait; for the others delete the warehouse, it is made again from all",
+            "the next sync records those that wait, `backup-shares rebuild` the others as well",
         )
     if left:
         return Judgement(State.ATTENTION, f"{len(left)} landed observations are not recorded", "the next sync does it")

@@ -5,7 +5,7 @@ Not here: what is read and written (warehouse.py), how a warehouse is opened and
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Protocol
 
@@ -48,12 +48,8 @@ class EngineWays(Protocol):
         """A condition for statements within the block: the key is one of these, however many."""
         ...
 
-    def make_view(self, connection: Connection, name: str, query: str) -> None:
-        """Make a view anew."""
-        ...
-
-    def drop_function(self, connection: Connection, name: str) -> None:
-        """Take a function away, so that views under it can change; fails where others have built on it."""
+    def make_view(self, connection: Connection, name: str, query: str, functions: Iterable[str]) -> None:
+        """Make a view anew. Of `functions`, which may ask it, those go that are in the way of other columns."""
         ...
 
     def make_function(self, connection: Connection, name: str, query: str) -> None:
@@ -62,6 +58,10 @@ class EngineWays(Protocol):
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
         """Let the database itself refuse versions of a key that overlap, where it can."""
+        ...
+
+    def give_rights(self, connection: Connection, grants: str) -> None:
+        """Let the groups of sql/roles/ do with what was made what `grants` says, where there are groups."""
         ...
 
     def hold(self, connection: Connection, name: str) -> None:
@@ -99,17 +99,18 @@ class DuckDbWays:
         with _registered(connection, pa.table({key.name: keys})) as among:
             yield key.in_(select(relation_named(among, column(key.name)).c[key.name]))
 
-    def make_view(self, connection: Connection, name: str, query: str) -> None:
+    def make_view(self, connection: Connection, name: str, query: str, functions: Iterable[str]) -> None:  # noqa: ARG002
+        # A macro is text until it is asked: none is ever in the way.
         connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS {query}")
-
-    def drop_function(self, connection: Connection, name: str) -> None:
-        pass  # a macro is text until it is asked
 
     def make_function(self, connection: Connection, name: str, query: str) -> None:
         body = query.replace("$moment", "moment")
         connection.exec_driver_sql(f"CREATE OR REPLACE MACRO {name}(moment) AS TABLE {body}")
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
+        pass
+
+    def give_rights(self, connection: Connection, grants: str) -> None:
         pass
 
     def hold(self, connection: Connection, name: str) -> None:
@@ -131,9 +132,6 @@ def _registered(connection: Connection, rows: pa.Table) -> Iterator[str]:
         with suppress(duckdb.ConnectionException):
             raw.unregister("incoming_rows")
 
-
-ANALYST = "backup_shares_analyst"
-"""Role that may read the views (sql/roles/), where somebody has made it."""
 
 MAINTENANCE = "maintenance"
 """Held shared by whoever records, and alone by whoever rebuilds."""
@@ -204,17 +202,17 @@ class PostgresWays:
     def is_among(self, connection: Connection, key: Column[Any], keys: pa.Array) -> Iterator[ColumnElement[bool]]:  # noqa: ARG002
         yield key == any_(bindparam("among", keys.to_pylist(), ARRAY(key.type)))
 
-    def make_view(self, connection: Connection, name: str, query: str) -> None:
+    def make_view(self, connection: Connection, name: str, query: str, functions: Iterable[str]) -> None:
         driver = _driver(connection)
         try:
             with driver.transaction():
                 driver.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
         except psycopg.errors.InvalidTableDefinition:
             # It had other columns. What others have built on it is theirs to take away: then this fails and says so.
+            for function in functions:
+                self.drop_function(connection, function)
             driver.execute(f"DROP VIEW {name}")
             driver.execute(f"CREATE VIEW {name} AS {query}")
-        if driver.execute("SELECT FROM pg_roles WHERE rolname = %s", [ANALYST]).rowcount:
-            driver.execute(f"GRANT SELECT ON {name} TO {ANALYST}")
 
     def drop_function(self, connection: Connection, name: str) -> None:
         connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {name}(timestamptz)")
@@ -226,27 +224,43 @@ class PostgresWays:
         # A body between BEGIN and END is bound to the views of this schema once and for all, whatever the search path
         # of whoever asks. With the rights of that one, so that the planner can take it apart: it reads views only.
         body = query.replace("$moment", "moment")
-        driver.execute(
-            f"CREATE FUNCTION {name}(moment timestamptz) RETURNS TABLE ({columns}) LANGUAGE sql STABLE "
+        making = (
+            f"CREATE OR REPLACE FUNCTION {name}(moment timestamptz) RETURNS TABLE ({columns}) LANGUAGE sql STABLE "
             f"BEGIN ATOMIC {body.rstrip()}; END"
         )
+        try:
+            with driver.transaction():
+                driver.execute(making)
+        except psycopg.errors.InvalidFunctionDefinition:
+            self.drop_function(connection, name)  # as a view with other columns
+            driver.execute(making)
+
+    def give_rights(self, connection: Connection, grants: str) -> None:
+        _driver(connection).execute(grants)
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
         driver = _driver(connection)
-        if not driver.execute("SELECT FROM pg_available_extensions WHERE name = 'btree_gist'").rowcount:
-            return  # a server without its usual extensions: the loader's own checks have to do
+        if not self.make_extension(connection):
+            return
         name, key = f"{table.name}_no_overlap", table.info["key"]
         if driver.execute(
             "SELECT FROM pg_constraint WHERE conrelid = %s::regclass AND conname = %s", [table.name, name]
         ).rowcount:
             return
-        driver.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
         # By the hash of the key, at a third of the cost. Keys that share all 64 bits would have to be told one by one.
         driver.execute(
             f"ALTER TABLE {table.name} ADD CONSTRAINT {name} EXCLUDE USING gist ("
             f"hashtextextended(region || ' ' || project_id || ' ' || direction || ' ' || {key}, 0) WITH =, "
             "tstzrange(valid_from, valid_to) WITH &&)"
         )
+
+    def make_extension(self, connection: Connection) -> bool:
+        """What `forbid_overlaps` needs, in the current schema if it is nowhere yet; False where the server lacks it."""
+        driver = _driver(connection)
+        if not driver.execute("SELECT FROM pg_available_extensions WHERE name = 'btree_gist'").rowcount:
+            return False  # a server without its usual extensions: the loader's own checks have to do
+        driver.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
+        return True
 
     def hold(self, connection: Connection, name: str) -> None:
         connection.execute(select(func.pg_advisory_xact_lock_shared(_lock_key(MAINTENANCE))))

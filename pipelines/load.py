@@ -22,7 +22,14 @@ import pyarrow as pa
 
 from pipelines import baseline
 from pipelines.delta import CountedPage, compare
-from pipelines.errors import BackupSharesError, LandingError, StaleDifferenceError, WarehouseError, system_words
+from pipelines.errors import (
+    BackupSharesError,
+    LandingError,
+    OutOfOrderError,
+    StaleDifferenceError,
+    WarehouseError,
+    system_words,
+)
 from pipelines.landing import (
     LandedFile,
     abandoned,
@@ -178,11 +185,17 @@ def load_pending(
 def load_policies(warehouse: Warehouse, landing: Path) -> None:
     """Record all landed policies that are not recorded yet, oldest first.
 
-    Raises LandingError for one that is damaged, OutOfOrderError for one that only a rebuild can use; those before it
-    are recorded.
+    Raises LandingError for one that is damaged: those before it are recorded, the later ones wait. Raises
+    OutOfOrderError for one that only a rebuild can use: all others are recorded.
     """
+    late: OutOfOrderError | None = None
     for name in unrecorded_policies(warehouse, landing):
-        warehouse.record_policy(read_landed_policy(landing, name))
+        try:
+            warehouse.record_policy(read_landed_policy(landing, name))
+        except OutOfOrderError as error:
+            late = late or error
+    if late is not None:
+        raise late
 
 
 def unrecorded_policies(warehouse: Warehouse, landing: Path) -> list[str]:

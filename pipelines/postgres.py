@@ -79,6 +79,8 @@ def rebuilding(url: URL, *, wait: float, sleep: Callable[[float], None]) -> Iter
         with warehouse_errors(), engine.connect() as connection:
             POSTGRES.hold_alone(connection)
             connection.commit()
+            # Made in the schema aside it would go with that, and take the constraint of the published tables along.
+            POSTGRES.make_extension(connection)
             live = connection.exec_driver_sql("SELECT current_schema()").scalar_one()
             aside = connection.dialect.identifier_preparer.quote(live + REBUILD)
             connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {aside} CASCADE")

@@ -71,11 +71,13 @@ def _shown(value: Any) -> str:
 def verify(address: str, landing: Path) -> Difference | None:
     """Compare the published warehouse with a rebuild, row by row; the first difference, None if there is none.
 
-    Changes nothing. Raises LandingError as `rebuild`, WarehouseError when nothing is published.
+    Changes nothing. Raises LandingError as `rebuild` and when nothing is published, WarehouseError when the tables are
+    of another version.
     """
     with rebuilt_aside(landing) as rebuilt, reading(address) as published:
         if published is None:
             raise LandingError("nothing was published yet: there is nothing to compare the landing with")
+        published.ledger()  # or tables of another version would be told as a column that is not there
         for table in LANDED:
             if found := first_difference(table, published.facts(table), rebuilt.facts(table)):
                 return found

@@ -65,7 +65,12 @@ def prune(address: str, landing: Path, horizon: datetime, *, dry_run: bool = Fal
             going = [file for file in old if file.name not in last_proven]
             folded = frozen.observation_ids() if frozen else frozenset()
             facts = None
-            if any(file.observation_id not in folded for file in going):
+            if new := [file for file in going if file.observation_id not in folded]:
+                if frozen and horizon <= frozen.horizon:
+                    raise LandingError(
+                        f"{len(new)} landed observations before the horizon came after {frozen.name} was frozen, so "
+                        f"nothing was pruned until the horizon is later than that; the first is {new[0].name}"
+                    )
                 facts = _checked_fold(landing, horizon, published)
         size = sum(file.path.stat().st_size for file in going)
         if not dry_run:

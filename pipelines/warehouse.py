@@ -104,6 +104,7 @@ class Warehouse:
     def migrate(self) -> None:
         """Make the tables that are missing and the views from sql/views/, unless all is as this program wants it.
 
+        On a server the groups of sql/roles/ get their rights then.
         Raises WarehouseError for tables that another version of this program made.
         """
         self._transact(make_tables)
@@ -113,6 +114,7 @@ class Warehouse:
         return self._transact(made_version)
 
     def ledger(self) -> Ledger:
+        """Raises WarehouseError for tables that another version of this program made, as `migrate` does."""
         return self._transact(_ledger)
 
     def record(self, observation: Observation, file: LandedFile, sha256: str, normalized: Normalized) -> None:
@@ -241,23 +243,22 @@ ATTEMPTS = 3
 
 def make_tables(connection: Connection) -> None:
     ways_of(connection).hold(connection, "schema")
-    found = made_version(connection)
-    if found is not None and (problem := found.problem):
-        raise WarehouseError(f"the tables of the warehouse {problem}")
+    found = _version_of_ours(connection)
     statements, views, functions = list(ddl(connection.dialect)), view_queries(), function_queries()
-    definition = hashlib.sha256("\0".join([*statements, *views.values(), *functions.values()]).encode()).hexdigest()
+    grants = (sql_folder("roles") / "grants.sql").read_text(encoding="utf-8")
+    made_by = "\0".join([*statements, *views.values(), *functions.values(), grants])
+    definition = hashlib.sha256(made_by.encode()).hexdigest()
     if found is not None and found.definition_sha256 == definition:
         return
     for statement in statements:
         connection.exec_driver_sql(statement)
     for table in HISTORY_TABLES:
         ways_of(connection).forbid_overlaps(connection, table)
-    for name in functions:
-        ways_of(connection).drop_function(connection, name)
     for name, query in views.items():
-        ways_of(connection).make_view(connection, name, query)
+        ways_of(connection).make_view(connection, name, query, functions)
     for name, query in functions.items():
         ways_of(connection).make_function(connection, name, query)
+    ways_of(connection).give_rights(connection, grants)
     connection.execute(schema_version.delete())
     connection.execute(insert(schema_version).values(version=SCHEMA_VERSION, definition_sha256=definition))
 
@@ -294,7 +295,15 @@ def made_version(connection: Connection) -> Made | None:
     return Made(*rows[0]) if rows else Made(0, "")
 
 
+def _version_of_ours(connection: Connection) -> Made | None:
+    found = made_version(connection)
+    if found is not None and (problem := found.problem):
+        raise WarehouseError(f"the tables of the warehouse {problem}")
+    return found
+
+
 def _ledger(connection: Connection) -> Ledger:
+    _version_of_ours(connection)
     key = (observations.c.region, observations.c.project_id, observations.c.direction)
     ids = connection.execute(select(observations.c.observation_id)).scalars().all()
     last = connection.execute(select(*key, func.max(observations.c.observed_at)).group_by(*key)).all()

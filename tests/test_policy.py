@@ -225,9 +225,11 @@ def test_an_older_policy_that_turns_up_late_is_for_a_rebuild_only(file: Path, tm
     landed = land_policy(file, late, day(2))
     assert landed is not None
     (late / landed.name).rename(landing / landed.name)
+    file.write_text(GOOD + "limits: {max_recipients: 3}")
+    assert land_policy(file, landing, day(6))
     with pytest.raises(OutOfOrderError, match="only a rebuild can use it"):
         load_policies(warehouse, landing)
-    assert rows(warehouse, "SELECT valid_from FROM policy_versions") == [(day(5),)]
+    assert rows(warehouse, "SELECT valid_from FROM policy_versions ORDER BY 1") == [(day(5),), (day(6),)]
     warehouse.close()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import create_engine
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
 from pipelines.cli import main
@@ -188,6 +189,41 @@ def test_on_a_server_what_others_made_of_the_views_and_may_do_outlives_a_rebuild
         damage(postgres_url, "DROP OWNED BY reader_of_given", "DROP ROLE reader_of_given")
 
 
+def test_on_a_server_what_others_made_of_the_functions_is_in_no_way_of_a_newer_program(postgres_url, landing):
+    load(postgres_url, landing)
+    damage(
+        postgres_url,
+        "CREATE VIEW given AS SELECT share_id FROM backup_shares_as_of(now())",
+        "UPDATE schema_version SET definition_sha256 = 'that of another program'",
+    )
+    load(postgres_url, landing)
+    assert everything(postgres_url)["backup_share_history"]
+
+
+def test_on_a_server_views_and_functions_with_other_columns_are_made_anew(postgres_url, landing):
+    load(postgres_url, landing)
+    before = everything(postgres_url)
+    damage(
+        postgres_url,
+        "ALTER VIEW observation_log RENAME COLUMN status TO state",
+        "DROP FUNCTION backups_as_of(timestamptz)",
+        "CREATE FUNCTION backups_as_of(moment timestamptz) RETURNS TABLE (number int) LANGUAGE sql AS 'SELECT 1'",
+        "UPDATE schema_version SET definition_sha256 = 'that of another program'",
+    )
+    load(postgres_url, landing)
+    assert everything(postgres_url) == before
+    damage(postgres_url, "SELECT status FROM observation_log", "SELECT backup_id FROM backups_as_of(now())")
+
+
+def test_a_server_that_had_no_warehouse_refuses_overlaps_after_a_rebuild_too(postgres_url, landing):
+    rebuild(postgres_url, landing)
+    longer = (
+        f"UPDATE backup_share_history SET valid_to = '2026-03-09' WHERE share_id = '{S2}' AND valid_to < '2026-04-01'"
+    )
+    with pytest.raises(IntegrityError, match="backup_share_history_no_overlap"):
+        damage(postgres_url, longer)
+
+
 # --- verify -----------------------------------------------------------------------------------------------------------
 
 
@@ -248,10 +284,15 @@ def test_tables_of_a_newer_program_are_refused_and_stay_as_they_are(of_version, 
 
 
 def test_tables_of_an_earlier_program_are_made_again_by_a_rebuild(of_version, landing):
-    address = of_version(0)
-    damage(address, "ALTER TABLE rejected_records ADD COLUMN forgotten TEXT")
-    with pytest.raises(WarehouseError, match="`backup-shares rebuild` makes them again"), writing(address):
+    address, told = of_version(0), "`backup-shares rebuild` makes them again"
+    damage(address, "ALTER TABLE rejected_records ADD COLUMN forgotten TEXT", "DROP TABLE observed_drift CASCADE")
+    with pytest.raises(WarehouseError, match=told), writing(address):
         pass
+    # What a sync asks before it writes.
+    with reading(address) as warehouse, pytest.raises(WarehouseError, match=told):
+        warehouse.ledger()
+    with pytest.raises(WarehouseError, match=told):
+        verify(address, landing)
     rebuild(address, landing)
     assert versions(address) == VERSIONS
     assert verify(address, landing) is None

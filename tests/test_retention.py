@@ -251,6 +251,19 @@ def test_a_prune_is_refused_where_a_landed_file_is_damaged(week: House) -> None:
     assert_refused(week, day(5), f"the first is {first.name}: landing file {first.name} is damaged")
 
 
+def test_what_came_after_an_earlier_prune_is_not_removed_before_it_can_be_frozen(house: House) -> None:
+    house.land(*((make_observation(day(number), distinct_ids=2), (TWO,)) for number in (1, 2, 3, 25)))
+    assert house.load() == []
+    prune(house.address, house.landing, day(20))
+    # Out of another landing, say, that was put into this one.
+    house.land(*((make_observation(day(number), IN, distinct_ids=1), (ONE,)) for number in (1, 2, 3)))
+    assert house.load() == []
+    for horizon in (day(10), day(20)):
+        assert_refused(house, horizon, "2 landed observations before the horizon came after _baseline/20260320")
+    assert len(prune(house.address, house.landing, day(21)).files) == 2
+    assert verify(house.address, house.landing) is None
+
+
 def test_before_anything_is_published_nothing_is_pruned(house: House) -> None:
     land(house.landing, make_observation(day(1)), ONE)
     assert_refused(house, day(5), "nothing was published yet")

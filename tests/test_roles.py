@@ -13,9 +13,23 @@ from sqlalchemy.engine import make_url
 
 from pipelines.errors import WarehouseError
 from pipelines.publish import reading, writing
+from pipelines.rebuild import rebuild
 from pipelines.reports import load_report, report_names, run_report
 from pipelines.schema import POLICY_TABLES, metadata, sql_folder
-from tests.oracle import B1, B2, S1, S2, day, make_observation, make_page, make_share, record
+from tests.oracle import (
+    B1,
+    B2,
+    IN,
+    S1,
+    S2,
+    UNPROVEN,
+    day,
+    land,
+    make_observation,
+    make_page,
+    make_share,
+    record,
+)
 from tests.postgres import Server, connect, server_or_skip
 
 GROUPS = ("migrator", "loader", "analyst")
@@ -36,7 +50,6 @@ class House:
         self.run("roles", "admin")
         with writing(self.url("a_migrator")):
             pass
-        self.run("grants", "a_migrator")
 
     def url(self, login: str) -> str:
         return make_url(self._admin).set(username=login).render_as_string(hide_password=False)
@@ -56,7 +69,10 @@ class House:
                 str,
                 [
                     *self.server.execute(
-                        "SELECT relname, relowner::regrole::text, relacl::text[] FROM pg_class", None, url
+                        "SELECT relname, relowner::regrole::text, relacl::text[] FROM pg_class "
+                        "WHERE relname NOT LIKE 'pg_toast%'",
+                        None,
+                        url,
                     ),
                     *self.server.execute(
                         "SELECT relname, attname, attacl FROM pg_attribute JOIN pg_class c ON "
@@ -278,6 +294,14 @@ def test_both_files_may_be_run_again_and_change_nothing(house):
         house.run("roles", "admin")
         house.run("grants", "a_migrator")
         house.run("grants", "postgres")
+    assert house.rights() == before
+
+
+def test_tables_that_a_rebuild_made_anew_give_each_group_its_rights(house, tmp_path):
+    before = house.rights()
+    land(tmp_path, make_observation(day(1), IN, **UNPROVEN))
+    house.execute("a_migrator", "UPDATE schema_version SET version = 0")
+    rebuild(house.url("a_migrator"), tmp_path)
     assert house.rights() == before
 
 

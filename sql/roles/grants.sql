@@ -1,6 +1,7 @@
 -- What the groups of roles.sql may do with the tables, views and functions of a warehouse on PostgreSQL.
 --
--- Run by a login in backup_shares_migrator, or by a superuser, whenever tables or views were made anew:
+-- The program runs it whenever it makes tables or views. By hand, by a login in backup_shares_migrator or a superuser,
+-- where the groups were made later than the tables, or for views of your own:
 --
 --     psql --single-transaction -v ON_ERROR_STOP=1 -f sql/roles/grants.sql 'dbname=warehouse'
 --

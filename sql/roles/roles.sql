@@ -14,7 +14,8 @@
 --
 -- and this file is run again. That is always safe, and needed after each new login: PostgreSQL does not hand down
 -- settings from a group to its members, so the end of this file gives them to every login there is.
--- What the groups may do with each table and view is in grants.sql, to be run by a migrator once the tables are made.
+-- What the groups may do with each table and view is in grants.sql: the program runs it when it makes them; where they
+-- are there before the groups, a migrator does, once.
 -- Tables that another role made before: REASSIGN OWNED BY that_role TO backup_shares_migrator.
 
 DO $$
