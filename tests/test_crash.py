@@ -374,7 +374,7 @@ def parts(**counts: int) -> Any:
 
 
 @pytest.mark.soak
-@parts(duckdb=7, postgresql=3)
+@parts(duckdb=7, postgresql=4)
 def test_hundreds_of_loads_killed_leave_whole_states(ground, part, tmp_path, tell):
     kill_loads(ground, tmp_path, int(time.time()) + part, 100, tell)
 
@@ -500,7 +500,7 @@ def test_syncs_killed_and_cancelled_at_any_moment_leave_whole_states_and_need_no
 
 
 @pytest.mark.soak
-@parts(duckdb=6, postgresql=2)
+@parts(duckdb=6, postgresql=1)
 def test_hundreds_of_syncs_killed_and_cancelled_leave_whole_states(ground, part, tell):
     Operation(ground.house("house"), int(time.time()) + part, tell).run(kills=50, cancels=10)
 
@@ -582,6 +582,6 @@ def test_two_processes_at_once_give_a_serial_result_and_a_reader_sees_whole_stat
 
 
 @pytest.mark.soak
-@parts(duckdb=6, postgresql=4)
+@parts(duckdb=4, postgresql=2)
 def test_thousands_of_rounds_of_two_processes_give_serial_results(ground, tmp_path, part, tell):
     two_at_once(ground, tmp_path, int(time.time()) + part, 250, tell)

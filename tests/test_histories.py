@@ -305,7 +305,7 @@ def test_histories_through_the_landing_are_the_same_on_every_engine_and_after_a_
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("first", range(21_000, 21_200, 10))
+@pytest.mark.parametrize("first", range(21_000, 21_100, 10))
 def test_many_histories_through_the_landing_are_the_same_on_every_engine(first, tmp_path, postgres_url, figures):
     figures(LANDED_HISTORIES, 200)
     tell_on_every_engine(range(first, first + 10), 20, tmp_path, postgres_url)
