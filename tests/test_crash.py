@@ -219,6 +219,7 @@ def test_a_death_at_any_statement_or_file_operation_leaves_a_whole_state_and_nee
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("before", [BEFORE], ids=["from the second day on"], indirect=True)
 def test_a_death_at_each_single_point_leaves_a_whole_state_and_needs_no_hands(ground, promise, before, tell):
     assert deaths(ground.ground("base", *before), promise, True, tell) >= 100
 
@@ -366,10 +367,16 @@ def test_a_load_killed_at_any_moment_leaves_a_whole_state_and_needs_no_hands(gro
     assert engine == "postgresql" or not outcomes["between"], "a DuckDB file is published at once"
 
 
+def parts(**counts: int) -> Any:
+    """So many tests of an engine: several in a row are better spread over the cores than one that takes long."""
+    of_engines = [(engine, part) for engine, count in counts.items() for part in range(count)]
+    return pytest.mark.parametrize(("engine", "part"), of_engines, indirect=["engine"])
+
+
 @pytest.mark.soak
-@pytest.mark.parametrize(("engine", "kills"), [("duckdb", 300), ("postgresql", 200)], indirect=["engine"])
-def test_hundreds_of_loads_killed_leave_whole_states(ground, engine, kills, tmp_path, tell):
-    kill_loads(ground, tmp_path, int(time.time()), kills, tell)
+@parts(duckdb=7, postgresql=4)
+def test_hundreds_of_loads_killed_leave_whole_states(ground, part, tmp_path, tell):
+    kill_loads(ground, tmp_path, int(time.time()) + part, 100, tell)
 
 
 # --- whole syncs, killed and cancelled --------------------------------------------------------------------------------
@@ -493,11 +500,9 @@ def test_syncs_killed_and_cancelled_at_any_moment_leave_whole_states_and_need_no
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(
-    ("engine", "kills", "cancels"), [("duckdb", 700, 200), ("postgresql", 300, 100)], indirect=["engine"]
-)
-def test_hundreds_of_syncs_killed_and_cancelled_leave_whole_states(ground, kills, cancels, tell):
-    Operation(ground.house("house"), int(time.time()), tell).run(kills, cancels)
+@parts(duckdb=6, postgresql=1)
+def test_hundreds_of_syncs_killed_and_cancelled_leave_whole_states(ground, part, tell):
+    Operation(ground.house("house"), int(time.time()) + part, tell).run(kills=50, cancels=10)
 
 
 # --- at the same time -------------------------------------------------------------------------------------------------
@@ -577,6 +582,6 @@ def test_two_processes_at_once_give_a_serial_result_and_a_reader_sees_whole_stat
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(("engine", "part"), [(each, n) for each in ENGINES for n in range(10)], indirect=["engine"])
+@parts(duckdb=4, postgresql=2)
 def test_thousands_of_rounds_of_two_processes_give_serial_results(ground, tmp_path, part, tell):
     two_at_once(ground, tmp_path, int(time.time()) + part, 250, tell)

@@ -214,25 +214,33 @@ def live_through(seeds: range, groups: int = 1) -> None:
     warehouse.close()
 
 
+HISTORIES = "histories against the oracle after every step, DuckDB in memory"
+LANDED_HISTORIES = "histories through the landing on both engines, and rebuilt"
+
+
 @pytest.mark.parametrize("first", range(0, 60, 30))
-def test_generated_histories_are_what_the_oracle_says_after_every_step(first):
+def test_generated_histories_are_what_the_oracle_says_after_every_step(first, figures):
+    figures(HISTORIES, 30)
     live_through(range(first, first + 30))
 
 
 @pytest.mark.parametrize("seed", range(10_000, 10_020))
-def test_a_thousand_histories_in_one_listing_are_what_the_oracle_says_after_every_step(seed):
+def test_a_thousand_histories_in_one_listing_are_what_the_oracle_says_after_every_step(seed, figures):
+    figures(HISTORIES, 1000)
     live_through(range(seed, seed + 1), groups=1000)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("first", range(1000, 3000, 50))
-def test_many_generated_histories_are_what_the_oracle_says_after_every_step(first):
+def test_many_generated_histories_are_what_the_oracle_says_after_every_step(first, figures):
+    figures(HISTORIES, 50)
     live_through(range(first, first + 50))
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(11_000, 11_200))
-def test_a_thousand_more_histories_in_one_listing_are_what_the_oracle_says(seed):
+def test_a_thousand_more_histories_in_one_listing_are_what_the_oracle_says(seed, figures):
+    figures(HISTORIES, 1000)
     live_through(range(seed, seed + 1), groups=1000)
 
 
@@ -289,11 +297,15 @@ def tell_on_every_engine(seeds: range, groups: int, folder: Path, postgres_url: 
     assert differences >= 4, "hardly any observation was read that way"
 
 
-def test_histories_through_the_landing_are_the_same_on_every_engine_and_after_a_rebuild(tmp_path, postgres_url):
+def test_histories_through_the_landing_are_the_same_on_every_engine_and_after_a_rebuild(
+    tmp_path, postgres_url, figures
+):
+    figures(LANDED_HISTORIES, 200)
     tell_on_every_engine(range(20_000, 20_010), 20, tmp_path, postgres_url)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("first", range(21_000, 21_200, 10))
-def test_many_histories_through_the_landing_are_the_same_on_every_engine(first, tmp_path, postgres_url):
+@pytest.mark.parametrize("first", range(21_000, 21_100, 10))
+def test_many_histories_through_the_landing_are_the_same_on_every_engine(first, tmp_path, postgres_url, figures):
+    figures(LANDED_HISTORIES, 200)
     tell_on_every_engine(range(first, first + 10), 20, tmp_path, postgres_url)

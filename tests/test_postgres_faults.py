@@ -279,7 +279,7 @@ AND (SELECT count(*) FROM observations) >= {recorded}
 """
 
 
-@pytest.mark.parametrize("times", rounds(20, 200))
+@pytest.mark.parametrize("times", rounds(20, 100))
 def test_a_backend_killed_while_it_loads_loses_nothing(postgres_server, landing, undisturbed, rng, figures, times):
     """Every fourth time by SIGKILL, which throws out everybody and makes the server recover."""
     figures("kills of a backend, PostgreSQL", 0)
@@ -496,7 +496,7 @@ def remains(url: str) -> dict[str, list[str]]:
 # --- several at once --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("times", rounds(100, 2000))
+@pytest.mark.parametrize("times", rounds(100, 1000))
 def test_two_processes_that_load_the_same_at_once_record_everything_once(
     postgres_url, landing, undisturbed, figures, times
 ):
