@@ -48,8 +48,12 @@ class EngineWays(Protocol):
         """A condition for statements within the block: the key is one of these, however many."""
         ...
 
+    def run(self, connection: Connection, statements: Sequence[str]) -> None:
+        """Run statements that have no answer and no parameters, in the quickest way."""
+        ...
+
     def make_view(self, connection: Connection, name: str, query: str) -> None:
-        """Make a view anew."""
+        """Make a view anew; its comments go."""
         ...
 
     def drop_function(self, connection: Connection, name: str) -> None:
@@ -58,6 +62,10 @@ class EngineWays(Protocol):
 
     def make_function(self, connection: Connection, name: str, query: str) -> None:
         """Make a function of a moment whose rows are the answer to `query`, which names the moment $moment."""
+        ...
+
+    def function_named(self, name: str) -> str:
+        """What COMMENT ON calls a function that was made here."""
         ...
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
@@ -99,6 +107,10 @@ class DuckDbWays:
         with _registered(connection, pa.table({key.name: keys})) as among:
             yield key.in_(select(relation_named(among, column(key.name)).c[key.name]))
 
+    def run(self, connection: Connection, statements: Sequence[str]) -> None:
+        for statement in statements:  # in one text they take it longer
+            _driver(connection).execute(statement)
+
     def make_view(self, connection: Connection, name: str, query: str) -> None:
         connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS {query}")
 
@@ -108,6 +120,9 @@ class DuckDbWays:
     def make_function(self, connection: Connection, name: str, query: str) -> None:
         body = query.replace("$moment", "moment")
         connection.exec_driver_sql(f"CREATE OR REPLACE MACRO {name}(moment) AS TABLE {body}")
+
+    def function_named(self, name: str) -> str:
+        return f"MACRO TABLE {name}"
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
         pass
@@ -204,6 +219,10 @@ class PostgresWays:
     def is_among(self, connection: Connection, key: Column[Any], keys: pa.Array) -> Iterator[ColumnElement[bool]]:  # noqa: ARG002
         yield key == any_(bindparam("among", keys.to_pylist(), ARRAY(key.type)))
 
+    def run(self, connection: Connection, statements: Sequence[str]) -> None:
+        # Without parameters it is sent as it stands, all in one round trip, and a percent sign means itself.
+        _driver(connection).execute(";\n".join(statements))
+
     def make_view(self, connection: Connection, name: str, query: str) -> None:
         driver = _driver(connection)
         try:
@@ -230,6 +249,9 @@ class PostgresWays:
             f"CREATE FUNCTION {name}(moment timestamptz) RETURNS TABLE ({columns}) LANGUAGE sql STABLE "
             f"BEGIN ATOMIC {body.rstrip()}; END"
         )
+
+    def function_named(self, name: str) -> str:
+        return f"FUNCTION {name}(timestamptz)"
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
         driver = _driver(connection)

@@ -6,7 +6,7 @@ in its own way (engines.py), how a warehouse is opened and published (publish.py
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, func, i
 from sqlalchemy.exc import SQLAlchemyError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from pipelines.engines import POSTGRES, ways_of
+from pipelines.engines import POSTGRES, EngineWays, ways_of
 from pipelines.errors import OutOfOrderError, StaleDifferenceError, WarehouseBusyError, WarehouseError, printable
 from pipelines.history import Changes, Doubtful, diff_versions, unreferenced, without_unchanged
 from pipelines.landing import LandedFile
@@ -28,6 +28,7 @@ from pipelines.normalize import Normalized
 from pipelines.observation import Direction, Listing, Observation
 from pipelines.policy_fold import fold_policy
 from pipelines.policy_landing import LandedPolicy
+from pipelines.relations import comments, function_queries, view_queries
 from pipelines.schema import (
     FACTS,
     HISTORY_TABLES,
@@ -36,13 +37,13 @@ from pipelines.schema import (
     arrow_schema,
     backup_history,
     backup_share_history,
+    comment_on,
     ddl,
     observations,
     observed_drift,
     policy_versions,
     rejected_records,
     schema_version,
-    sql_folder,
 )
 
 T = TypeVar("T")
@@ -245,11 +246,12 @@ def make_tables(connection: Connection) -> None:
     if found is not None and (problem := found.problem):
         raise WarehouseError(f"the tables of the warehouse {problem}")
     statements, views, functions = list(ddl(connection.dialect)), view_queries(), function_queries()
-    definition = hashlib.sha256("\0".join([*statements, *views.values(), *functions.values()]).encode()).hexdigest()
+    told = list(_comments(ways_of(connection), views, functions))
+    made = [*statements, *views.values(), *functions.values(), *told]
+    definition = hashlib.sha256("\0".join(made).encode()).hexdigest()
     if found is not None and found.definition_sha256 == definition:
         return
-    for statement in statements:
-        connection.exec_driver_sql(statement)
+    ways_of(connection).run(connection, statements)
     for table in HISTORY_TABLES:
         ways_of(connection).forbid_overlaps(connection, table)
     for name in functions:
@@ -258,8 +260,19 @@ def make_tables(connection: Connection) -> None:
         ways_of(connection).make_view(connection, name, query)
     for name, query in functions.items():
         ways_of(connection).make_function(connection, name, query)
+    ways_of(connection).run(connection, told)
     connection.execute(schema_version.delete())
     connection.execute(insert(schema_version).values(version=SCHEMA_VERSION, definition_sha256=definition))
+
+
+def _comments(ways: EngineWays, views: Iterable[str], functions: Iterable[str]) -> Iterator[str]:
+    """What the headers of views and functions say; no engine takes a comment on a column of a function."""
+    for name in views:
+        for column, text in comments(name):
+            yield comment_on(f"VIEW {name}" if column is None else f'COLUMN {name}."{column}"', text)
+    for name in functions:
+        _, text = next(comments(name))
+        yield comment_on(ways.function_named(name), text)
 
 
 class Made(NamedTuple):
@@ -309,16 +322,6 @@ def _ledger(connection: Connection) -> Ledger:
             for row in connection.execute(proven).all()  # the last one stays
         },
     )
-
-
-def view_queries() -> dict[str, str]:
-    """Name and query of every view: file name = view name."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(sql_folder("views").glob("*.sql"))}
-
-
-def function_queries() -> dict[str, str]:
-    """Name and query of every function of a moment: file name = function name. They ask views only."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(sql_folder("functions").glob("*.sql"))}
 
 
 def _first_line(error: Exception) -> str:
