@@ -1,10 +1,9 @@
 """Every column is explained once, and the database tells it too: comments on both engines, headers of the SQL files.
 
-Not here: the columns of reports (test_reports.py), the worked queries on the demo's warehouse (test_demo.py).
+Not here: the columns of reports (test_reports.py), the generated pages (test_docs.py).
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +19,16 @@ CALLED = {name: name for name in [*metadata.tables, *view_queries()]} | {
 
 
 @pytest.fixture(scope="module", params=["duckdb", "postgresql"])
-def warehouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def warehouse(
+    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
     """An empty warehouse that was rebuilt once: comments have to be there afterwards as well."""
-    if request.param == "duckdb":
+    if engine == "duckdb":
         address = f"duckdb:///{tmp_path_factory.mktemp('dictionary') / 'warehouse.duckdb'}"
     else:
         server = request.getfixturevalue("postgres")
@@ -36,20 +42,46 @@ def warehouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         yield opened
 
 
-def comments(warehouse: Any) -> dict[str, dict[str, str | None]]:
-    """Per table and view: its own comment under the empty name, and that of every column."""
-    if "duckdb" in str(warehouse._engine.url):
-        return {}
-    return {}
+COMMENTS = {
+    "duckdb": """
+        SELECT table_name AS relation, '' AS column_name, comment FROM duckdb_tables()
+        UNION ALL SELECT view_name, '', comment FROM duckdb_views() WHERE NOT internal
+        UNION ALL SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal
+        UNION ALL SELECT function_name, '', comment FROM duckdb_functions() WHERE NOT internal
+    """,
+    "postgresql": """
+        SELECT c.relname AS relation, coalesce(a.attname, '') AS column_name, d.description AS comment
+        FROM pg_class AS c
+        INNER JOIN pg_description AS d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass
+        LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = d.objsubid AND d.objsubid > 0
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'v')
+        UNION ALL
+        SELECT p.proname, '', obj_description(p.oid) FROM pg_proc AS p
+        WHERE p.proname IN ('backup_shares_as_of', 'backups_as_of')
+    """,
+}
 
 
-@pytest.mark.parametrize("relation", sorted(CALLED))
-def test_every_column_is_explained_and_nothing_else_is(warehouse: Any, relation: str) -> None:
-    columns = warehouse.query(f"SELECT * FROM {CALLED[relation]}").column_names
-    assert list(explained(relation)) == columns
-    assert all(each.meaning for each in explained(relation).values())
-    if relation in QUERIES:
-        assert set(read_header(QUERIES[relation]).columns) <= set(columns)
+def test_the_database_tells_what_each_relation_and_column_is(warehouse: Any, engine: str) -> None:
+    rows = warehouse.query(COMMENTS[engine]).to_pylist()
+    told = {(row["relation"], row["column_name"]): row["comment"] for row in rows}
+    columns = {(name, column) for name in [*metadata.tables, *view_queries()] for column in explained(name)}
+    assert set(told) == columns | {(name, "") for name in CALLED}
+    assert all(told.values())
+    assert told["backup_shares", ""].startswith("One row per share that is open in a listing")
+    assert told["backups_as_of", ""] == "One row per backup."
+    assert told["backup_history", "size_gb"] == "Size of the source volume. Unit: GB. From shared[].backup.size."
+    assert told["backup_snapshots", "size_gb"] == told["backup_history", "size_gb"]
+    assert told["backup_versions", "valid_to"].endswith("null while current")
+
+
+def test_every_column_is_explained_and_nothing_else_is(warehouse: Any) -> None:
+    for relation, called in CALLED.items():
+        columns = warehouse.query(f"SELECT * FROM {called}").column_names
+        assert list(explained(relation)) == columns, relation
+        assert all(each.meaning for each in explained(relation).values()), relation
+        if relation in QUERIES:
+            assert set(read_header(QUERIES[relation]).columns) <= set(columns), relation
 
 
 @pytest.mark.parametrize("name", sorted(QUERIES))
