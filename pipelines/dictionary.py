@@ -17,6 +17,7 @@ from sqlalchemy import Table
 
 from pipelines.connect import open_clouds
 from pipelines.demo import Demo, make_demo
+from pipelines.errors import printable
 from pipelines.extract import Options, observe_listings
 from pipelines.load import known_shares, load_pending, load_policies
 from pipelines.output import as_text, rows_of
@@ -122,7 +123,7 @@ def _about(name: str) -> str:
     if name in metadata.tables:
         return metadata.tables[name].comment or ""
     header = read_header({**view_queries(), **function_queries()}[name])
-    return _escaped(f"{header.question} {_capital(header.grain)} {header.remarks}".rstrip())
+    return f"{header.question} {_capital(header.grain)} {header.remarks}".rstrip()
 
 
 def _column_table(name: str, rows: pa.Table) -> list[str]:
@@ -214,12 +215,10 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_EXAMPLE else f"{text[:LONGEST_EXAMPLE]}..."
 
 
-def _escaped(text: str) -> str:
-    return re.sub(r"([_*<])", r"\\\1", text)
-
-
 def _cell(text: str) -> str:
-    return _escaped(text).replace("|", "\\|").replace("\n", " ")
+    """Text for a cell: names are written by strangers, and neither Markdown nor HTML nor a control character of theirs
+    does anything."""
+    return re.sub(r"([*<`|\[\]\\])", r"\\\1", printable(text))
 
 
 def _capital(text: str) -> str:

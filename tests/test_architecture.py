@@ -27,6 +27,7 @@ FLOORS = [
     {"definitions"},
     {"simulator"},
     {"demo"},
+    {"dictionary"},
     {"cli"},
 ]
 SIMULATOR_MAY_IMPORT = {"observation", "simulator"}

@@ -10,7 +10,7 @@ import pytest
 from pipelines.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-GENERATED = ["README.md", "sql/schema/duckdb.sql", "sql/schema/postgresql.sql"]
+GENERATED = ["README.md", "sql/README.md", "sql/schema/duckdb.sql", "sql/schema/postgresql.sql"]
 
 
 def readme() -> str:

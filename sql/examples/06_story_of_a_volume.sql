@@ -16,5 +16,5 @@ inner join backup_share_versions as s
         and b.project_id = s.project_id
         and b.direction = s.direction
         and b.backup_id = s.backup_id
-where b.volume_id = '2ead574b-ee25-48ab-92a1-83fcab26cde5'
+where b.volume_id = '02f4593e-bb01-4ea8-9232-275bb833b738'
 order by s.share_created_at, s.share_id, s.direction, s.valid_from

@@ -5,7 +5,7 @@ select
     project_id,
     direction,
     status,
-    left(reason, 28) as reason
+    split_part(reason, ';', 1) as reason
 from listing_coverage
 where status <> 'proven'
 order by snapshot_date, project_id, direction
