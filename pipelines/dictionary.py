@@ -6,8 +6,9 @@ Not here: what a column means (schema.py, headers of sql/), the questions (sql/e
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -72,7 +73,7 @@ def diagram() -> str:
     """The tables as an entity-relationship diagram in Mermaid: their keys, and what refers to what."""
     lines = ["```mermaid", "erDiagram"]
     for table in metadata.sorted_tables:
-        for constraint in sorted(table.foreign_key_constraints, key=lambda each: each.column_keys):
+        for constraint in sorted(table.foreign_key_constraints, key=lambda each: list(each.column_keys)):
             other = constraint.referred_table.name
             lines.append(f"    {other} ||--o{{ {table.name} : {constraint.column_keys[0]}")
     lines.append("    backup_history }o--o{ backup_share_history : backup_id")
@@ -82,10 +83,12 @@ def diagram() -> str:
     return "\n".join([*lines, "```"])
 
 
-def _key_columns(table: Table) -> Iterator[str] | list[str]:
+def _key_columns(table: Table) -> list[str]:
     own = table.info.get("row_key", [])
     foreign = [key.parent.name for key in table.foreign_keys]
-    marks = {name: [*(["PK"] if name in own else []), *(["FK"] if name in foreign else [])] for name in [*own, *foreign]}
+    marks = {
+        name: [*(["PK"] if name in own else []), *(["FK"] if name in foreign else [])] for name in [*own, *foreign]
+    }
     types = {"TEXT": "text", "DATETIME": "timestamptz", "INTEGER": "integer"}
     return [f"{types[str(table.c[name].type)]} {name} {', '.join(mark)}" for name, mark in marks.items()]
 
@@ -135,7 +138,7 @@ def _column_table(name: str, rows: pa.Table) -> list[str]:
             [
                 f"`{field.name}`",
                 _sql_type(field.type),
-                _cell(_capital(told[field.name].meaning)),
+                _cell(told[field.name].meaning),
                 told[field.name].unit,
                 f"`{source}`" if (source := told[field.name].source) else "",
                 _cell(_shortened(as_text(example.get(field.name)))),
@@ -147,7 +150,11 @@ def _column_table(name: str, rows: pa.Table) -> list[str]:
 
 def _fullest(rows: pa.Table) -> dict[str, Any]:
     """The row that says most, of several the first in the order of their text."""
-    return min(rows.to_pylist(), key=lambda row: (-sum(value not in (None, "") for value in row.values()), str(row)), default={})
+    return min(
+        rows.to_pylist(),
+        key=lambda row: (-sum(value not in (None, "") for value in row.values()), str(row)),
+        default={},
+    )
 
 
 _TYPES: dict[Callable[[pa.DataType], bool], str] = {
@@ -189,19 +196,18 @@ def observe_and_load(demo: Demo) -> None:
         settings = demo.settings(url)
         landing, staging = settings.landing_folder, demo.folder / "staging"
         for day in range(DAYS):
-            demo.service.day, moment = day, demo.world.moment(day)
-            land_policy(demo.folder / "policy.yaml", landing, moment)
-            with open_clouds(settings, now=lambda at=moment: at) as clouds, reading(demo.address) as published:
+            demo.service.day, now = day, partial(demo.world.moment, day)
+            land_policy(demo.folder / "policy.yaml", landing, now())
+            with open_clouds(settings, now=now) as clouds, reading(demo.address) as published:
                 observed = observe_listings(
                     clouds.clients,
                     landing,
                     sync_id=f"00000000-0000-4000-8000-{day:012}",
-                    now=lambda at=moment: at,
+                    now=now,
                     known=known_shares(published, landing),
                     options=Options(concurrency=1),
                 )
-                for _ in observed:
-                    pass
+                deque(observed, maxlen=0)
             with writing(demo.address) as warehouse:
                 load_policies(warehouse, landing)
                 load_pending(warehouse, landing, staging)
@@ -218,7 +224,7 @@ def _shortened(text: str) -> str:
 def _cell(text: str) -> str:
     """Text for a cell: names are written by strangers, and neither Markdown nor HTML nor a control character of theirs
     does anything."""
-    return re.sub(r"([*<`|\[\]\\])", r"\\\1", printable(text))
+    return re.sub(r"([*<`|\[\]\\])", r"\\\1", printable(text, 5_000))
 
 
 def _capital(text: str) -> str:

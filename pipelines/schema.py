@@ -507,7 +507,11 @@ class Explanation(NamedTuple):
     @property
     def comment(self) -> str:
         """All of it, as the comment in the database."""
-        parts = [self.meaning, f"Unit: {self.unit}." if self.unit else "", f"From {self.source}." if self.source else ""]
+        parts = [
+            self.meaning,
+            f"Unit: {self.unit}." if self.unit else "",
+            f"From {self.source}." if self.source else "",
+        ]
         return " ".join(part for part in parts if part)
 
 

@@ -24,22 +24,21 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def warehouse(
-    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+def warehouse(engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """An empty warehouse that was rebuilt once: comments have to be there afterwards as well."""
     if engine == "duckdb":
         address = f"duckdb:///{tmp_path_factory.mktemp('dictionary') / 'warehouse.duckdb'}"
     else:
         server = request.getfixturevalue("postgres")
         address = server.create_database()
-        request.addfinalizer(lambda: server.drop_database(address))
     with writing(address):
         pass
     with rebuilding(address):
         pass
     with reading(address) as opened:
         yield opened
+    if engine == "postgresql":
+        server.drop_database(address)
 
 
 COMMENTS = {

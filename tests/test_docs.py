@@ -36,8 +36,8 @@ def test_every_make_target_of_the_readme_exists() -> None:
 
 
 def test_every_relation_that_the_readme_names_exists() -> None:
-    from pipelines.schema import metadata
     from pipelines.relations import function_queries, view_queries
+    from pipelines.schema import metadata
 
     named = set(re.findall(r"`((?:backup|observations|observed|rejected|schema)[a-z_]*)`", readme()))
     assert {"backup_shares", "backups", "backup_share_changes", "observations", "rejected_records"} <= named
