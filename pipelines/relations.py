@@ -114,9 +114,9 @@ def _selected(query: str) -> list[str]:
     return [re.findall(r"\w+", each)[-1] for each in last.split(",")]
 
 
-def comments(relation: str) -> Iterator[tuple[str | None, str]]:
+def comments(relation: str, query: str) -> Iterator[tuple[str | None, str]]:
     """Column and comment of a view or function: first of itself (None), then of each column."""
-    header = read_header({**view_queries(), **function_queries()}[relation])
-    yield None, header.grain[:1].upper() + header.grain[1:]
+    grain = read_header(query).grain
+    yield None, grain[:1].upper() + grain[1:]
     for name, told in explained(relation).items():
         yield name, told.comment

@@ -526,13 +526,14 @@ def explained_columns(table: Table) -> dict[str, Explanation]:
     }
 
 
-def ddl(dialect: Dialect) -> Iterator[str]:
+def ddl(dialect: Dialect, *, commented: bool = True) -> Iterator[str]:
     """The statements that make all tables and their comments, in the engine's own words."""
     for table in metadata.sorted_tables:
         yield str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)).strip()
-        yield comment_on(f"TABLE {table.name}", table.comment or "")
-        for name, explanation in explained_columns(table).items():
-            yield comment_on(f"COLUMN {table.name}.{name}", explanation.comment)
+        if commented:
+            yield comment_on(f"TABLE {table.name}", table.comment or "")
+            for name, explanation in explained_columns(table).items():
+                yield comment_on(f"COLUMN {table.name}.{name}", explanation.comment)
 
 
 def comment_on(what: str, text: str) -> str:
