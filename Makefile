@@ -6,7 +6,7 @@ HOME_DIR = $(abspath $(or $(DAGSTER_HOME),$(or $(DATA_DIR),data)/dagster_home))
 PORT ?= 3000
 SIMULATOR_PORT ?= 8776
 DEMO_DIR := $(abspath data/dev-demo)
-GENERATED := README.md sql/schema/duckdb.sql sql/schema/postgresql.sql
+GENERATED := README.md sql/README.md sql/schema/duckdb.sql sql/schema/postgresql.sql
 
 .PHONY: help demo test soak planted-bugs check docs bench sync dev dev-demo clean
 

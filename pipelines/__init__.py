@@ -21,6 +21,7 @@
                      redact.py       key material out of them
                      warehouse.py    the database
                      engines.py      what DuckDB and PostgreSQL do each in its own way
+                     relations.py    views and functions, and what the headers of SQL files say
                      publish.py      how a warehouse is opened
                      duckdb_file.py  in a file: one writer, many readers
                      postgres.py     on a server
@@ -49,8 +50,9 @@
                      doctor.py       is all there that a sync needs, how does the service behave
                      diagnosis.py    what is found there, judged
                      output.py       tables, CSV, JSON, Parquet
-                     reports.py       the report pack: questions, parameters, answers
+                     reports.py      the report pack: questions, parameters, answers
                      export.py        the whole history as Parquet files
+                     dictionary.py   sql/README.md: columns, examples, worked questions
                      demo.py         several days in a minute
                      simulator/      a cloud that anyone can start, with everything that can go wrong
 

@@ -48,12 +48,20 @@ class EngineWays(Protocol):
         """A condition for statements within the block: the key is one of these, however many."""
         ...
 
+    def run(self, connection: Connection, statements: Sequence[str]) -> None:
+        """Run statements that have no answer and no parameters, in the quickest way."""
+        ...
+
     def make_view(self, connection: Connection, name: str, query: str, functions: Iterable[str]) -> None:
-        """Make a view anew. Of `functions`, which may ask it, those go that are in the way of other columns."""
+        """Make a view anew; its comments go. Of `functions`, which may ask it, those go that are in the way."""
         ...
 
     def make_function(self, connection: Connection, name: str, query: str) -> None:
         """Make a function of a moment whose rows are the answer to `query`, which names the moment $moment."""
+        ...
+
+    def function_named(self, name: str) -> str:
+        """What COMMENT ON calls a function that was made here."""
         ...
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
@@ -99,6 +107,10 @@ class DuckDbWays:
         with _registered(connection, pa.table({key.name: keys})) as among:
             yield key.in_(select(relation_named(among, column(key.name)).c[key.name]))
 
+    def run(self, connection: Connection, statements: Sequence[str]) -> None:
+        for statement in statements:  # in one text they take it longer
+            _driver(connection).execute(statement)
+
     def make_view(self, connection: Connection, name: str, query: str, functions: Iterable[str]) -> None:  # noqa: ARG002
         # A macro is text until it is asked: none is ever in the way.
         connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS {query}")
@@ -106,6 +118,9 @@ class DuckDbWays:
     def make_function(self, connection: Connection, name: str, query: str) -> None:
         body = query.replace("$moment", "moment")
         connection.exec_driver_sql(f"CREATE OR REPLACE MACRO {name}(moment) AS TABLE {body}")
+
+    def function_named(self, name: str) -> str:
+        return f"MACRO TABLE {name}"
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
         pass
@@ -202,6 +217,10 @@ class PostgresWays:
     def is_among(self, connection: Connection, key: Column[Any], keys: pa.Array) -> Iterator[ColumnElement[bool]]:  # noqa: ARG002
         yield key == any_(bindparam("among", keys.to_pylist(), ARRAY(key.type)))
 
+    def run(self, connection: Connection, statements: Sequence[str]) -> None:
+        # Without parameters it is sent as it stands, all in one round trip, and a percent sign means itself.
+        _driver(connection).execute(";\n".join(statements))
+
     def make_view(self, connection: Connection, name: str, query: str, functions: Iterable[str]) -> None:
         driver = _driver(connection)
         try:
@@ -237,6 +256,9 @@ class PostgresWays:
 
     def give_rights(self, connection: Connection, grants: str) -> None:
         _driver(connection).execute(grants)
+
+    def function_named(self, name: str) -> str:
+        return f"FUNCTION {name}(timestamptz)"
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
         driver = _driver(connection)

@@ -32,7 +32,7 @@ def print_table(console: Console, answer: pa.Table, title: str = "", most: int |
 
     Where the terminal is narrow the long columns give way first.
     """
-    rows = [[printable(_text(value)) for value in row] for row in rows_of(answer.slice(0, most))]
+    rows = [[printable(as_text(value)) for value in row] for row in rows_of(answer.slice(0, most))]
     table = Table(title=title or None, title_justify="left", header_style="bold")
     widths = _widths([answer.column_names, *rows], console.width)
     for field, width in zip(answer.schema, widths, strict=True):
@@ -96,7 +96,8 @@ def to_parquet(answer: pa.Table) -> bytes:
 FORMATS = {"csv": to_csv, "json": to_json, "jsonl": to_jsonl, "parquet": to_parquet}
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value as people read it: times in UTC, nothing for null."""
     match value:
         case None:
             return ""

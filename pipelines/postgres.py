@@ -13,15 +13,9 @@ from sqlalchemy.engine import URL
 
 from pipelines.engines import POSTGRES
 from pipelines.errors import ConfigurationError, WarehouseError
+from pipelines.relations import function_queries, view_queries
 from pipelines.schema import LANDED, metadata
-from pipelines.warehouse import (
-    Warehouse,
-    function_queries,
-    made_version,
-    make_tables,
-    view_queries,
-    warehouse_errors,
-)
+from pipelines.warehouse import Warehouse, made_version, make_tables, warehouse_errors
 
 REBUILD = "_rebuild"
 """What the name of the schema ends in where a rebuild is made beside the warehouse's own."""

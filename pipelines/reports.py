@@ -6,7 +6,6 @@ Not here: the questions of the program itself (sql/reports/internal/), how an an
 """
 
 import difflib
-import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.errors import ConfigurationError, printable
+from pipelines.relations import Header, Parameter, read_header
 from pipelines.schema import report, sql_folder
 from pipelines.warehouse import Warehouse
 
@@ -24,24 +24,11 @@ ANY = "any"
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """`kind` is date, integer or text; `default` is written as a user writes a value, or `any`."""
-
-    name: str
-    kind: str
-    default: str
-    meaning: str
-
-
-@dataclass(frozen=True)
 class Report:
-    """`columns`: name and meaning, in the order of the answer."""
+    """A question; its header explains every column, in the order of the answer."""
 
     name: str
-    question: str
-    grain: str
-    parameters: tuple[Parameter, ...]
-    columns: dict[str, str]
+    header: Header
     sql: str
 
 
@@ -56,7 +43,8 @@ def load_report(name: str) -> Report:
             f"there is no report {printable(name, 60)}{_did_you_mean(name, report_names())}; "
             "`backup-shares report --list` shows all"
         )
-    return read_header(name, report(name))
+    sql = report(name)
+    return Report(name, read_header(sql), sql)
 
 
 def pack() -> pa.Table:
@@ -65,28 +53,9 @@ def pack() -> pa.Table:
     return pa.table(
         {
             "report": [each.name for each in reports],
-            "question": [each.question for each in reports],
-            "parameters": [" ".join(f"{one.name}={one.default}" for one in each.parameters) for each in reports],
+            "question": [each.header.question for each in reports],
+            "parameters": [" ".join(f"{one.name}={one.default}" for one in each.header.parameters) for each in reports],
         }
-    )
-
-
-_PARAMETER = re.compile(r"Parameter: (\w+) (date|integer|text) = (\S+): (.+)")
-_COLUMN = re.compile(r"  (\w+)  +(\S.*)")
-
-
-def read_header(name: str, sql: str) -> Report:
-    """The report in a file, by the comment that it begins with."""
-    commented = itertools.takewhile(lambda line: line.startswith("--"), sql.splitlines())
-    header = [line.removeprefix("--").removeprefix(" ") for line in commented]
-    grain = " ".join(header[1:]).split(" Parameter:")[0].split(" Columns:")[0]
-    return Report(
-        name=name,
-        question=header[0],
-        grain=grain.removeprefix("Grain: "),
-        parameters=tuple(Parameter(*match.groups()) for line in header if (match := _PARAMETER.fullmatch(line))),
-        columns={match[1]: match[2] for line in header if (match := _COLUMN.fullmatch(line))},
-        sql=sql,
     )
 
 
@@ -97,14 +66,14 @@ def run_report(warehouse: Warehouse, asked: Report, given: Mapping[str, str], no
 
 def bound_values(asked: Report, given: Mapping[str, str], now: datetime) -> dict[str, Any]:
     """A value for every parameter. Raises ConfigurationError for an unknown name or a value of another type."""
-    names = [each.name for each in asked.parameters]
+    names = [each.name for each in asked.header.parameters]
     for name in given:
         if name not in names:
             takes = f"it takes {', '.join(names)}" if names else "it takes none"
             raise ConfigurationError(
                 f"the report {asked.name} has no parameter {printable(name, 60)}{_did_you_mean(name, names)}: {takes}"
             )
-    return {each.name: _value(each, given.get(each.name, each.default), now) for each in asked.parameters}
+    return {each.name: _value(each, given.get(each.name, each.default), now) for each in asked.header.parameters}
 
 
 def _value(parameter: Parameter, text: str, now: datetime) -> Any:

@@ -8,7 +8,7 @@ Not here: how a value is read from the JSON (normalize.py), the views (sql/views
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from sqlalchemy import (
@@ -27,7 +27,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 from sqlalchemy.engine import Dialect
-from sqlalchemy.schema import Constraint, CreateTable, SetColumnComment, SetTableComment
+from sqlalchemy.schema import Constraint, CreateTable
 from sqlalchemy.types import TypeEngine
 
 from pipelines.errors import ConfigurationError
@@ -497,13 +497,49 @@ def arrow_schema(columns: list[Column[Any]]) -> pa.Schema:
     return pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
 
 
-def ddl(dialect: Dialect) -> Iterator[str]:
+class Explanation(NamedTuple):
+    """What a column means; `source`: where in the API's answer, in the policy or in which column it comes from."""
+
+    meaning: str
+    unit: str = ""
+    source: str = ""
+
+    @property
+    def comment(self) -> str:
+        """All of it, as the comment in the database."""
+        parts = [
+            self.meaning,
+            f"Unit: {self.unit}." if self.unit else "",
+            f"From {self.source}." if self.source else "",
+        ]
+        return " ".join(part for part in parts if part)
+
+
+def explained_columns(table: Table) -> dict[str, Explanation]:
+    return {
+        column.name: Explanation(
+            column.comment or "",
+            column.info.get("unit", ""),
+            column.info.get("source") or column.info.get("derived_from", ""),
+        )
+        for column in table.columns
+    }
+
+
+def ddl(dialect: Dialect, *, commented: bool = True) -> Iterator[str]:
     """The statements that make all tables and their comments, in the engine's own words."""
     for table in metadata.sorted_tables:
         yield str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)).strip()
-        yield str(SetTableComment(table).compile(dialect=dialect))
-        for column in table.columns:
-            yield str(SetColumnComment(column).compile(dialect=dialect))
+        if commented:
+            yield comment_on(f"TABLE {table.name}", table.comment or "")
+            for name, explanation in explained_columns(table).items():
+                yield comment_on(f"COLUMN {table.name}.{name}", explanation.comment)
+
+
+def comment_on(what: str, text: str) -> str:
+    """The statement, the same on both engines."""
+    quoted = text.replace("'", "''")
+    return f"COMMENT ON {what} IS '{quoted}'"
 
 
 def report(name: str) -> str:

@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, func, i
 from sqlalchemy.exc import SQLAlchemyError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from pipelines.engines import POSTGRES, ways_of
+from pipelines.engines import POSTGRES, EngineWays, ways_of
 from pipelines.errors import OutOfOrderError, StaleDifferenceError, WarehouseBusyError, WarehouseError, printable
 from pipelines.history import Changes, Doubtful, diff_versions, unreferenced, without_unchanged
 from pipelines.landing import LandedFile
@@ -28,6 +28,7 @@ from pipelines.normalize import Normalized
 from pipelines.observation import Direction, Listing, Observation
 from pipelines.policy_fold import fold_policy
 from pipelines.policy_landing import LandedPolicy
+from pipelines.relations import comments, function_queries, view_queries
 from pipelines.schema import (
     FACTS,
     HISTORY_TABLES,
@@ -36,6 +37,7 @@ from pipelines.schema import (
     arrow_schema,
     backup_history,
     backup_share_history,
+    comment_on,
     ddl,
     observations,
     observed_drift,
@@ -101,13 +103,14 @@ class Warehouse:
         self._engine = engine
         self._sleep = sleep
 
-    def migrate(self) -> None:
+    def migrate(self, *, commented: bool = True) -> None:
         """Make the tables that are missing and the views from sql/views/, unless all is as this program wants it.
 
-        On a server the groups of sql/roles/ get their rights then.
+        On a server the groups of sql/roles/ get their rights then. Without comments it takes half the time, which
+        counts where thousands are made and none is kept.
         Raises WarehouseError for tables that another version of this program made.
         """
-        self._transact(make_tables)
+        self._transact(lambda connection: make_tables(connection, commented=commented))
 
     def made(self) -> "Made | None":
         """What made the tables that are there; None where there are none."""
@@ -241,26 +244,38 @@ ATTEMPTS = 3
 """Times that a transaction is begun before the warehouse is taken for broken."""
 
 
-def make_tables(connection: Connection) -> None:
+def make_tables(connection: Connection, *, commented: bool = True) -> None:
     ways_of(connection).hold(connection, "schema")
     found = _version_of_ours(connection)
-    statements, views, functions = list(ddl(connection.dialect)), view_queries(), function_queries()
+    statements = list(ddl(connection.dialect, commented=commented))
+    views, functions = view_queries(), function_queries()
+    told = list(_comments(ways_of(connection), views, functions)) if commented else []
     grants = (sql_folder("roles") / "grants.sql").read_text(encoding="utf-8")
-    made_by = "\0".join([*statements, *views.values(), *functions.values(), grants])
+    made_by = "\0".join([*statements, *views.values(), *functions.values(), *told, grants])
     definition = hashlib.sha256(made_by.encode()).hexdigest()
     if found is not None and found.definition_sha256 == definition:
         return
-    for statement in statements:
-        connection.exec_driver_sql(statement)
+    ways_of(connection).run(connection, statements)
     for table in HISTORY_TABLES:
         ways_of(connection).forbid_overlaps(connection, table)
     for name, query in views.items():
         ways_of(connection).make_view(connection, name, query, functions)
     for name, query in functions.items():
         ways_of(connection).make_function(connection, name, query)
+    ways_of(connection).run(connection, told)
     ways_of(connection).give_rights(connection, grants)
     connection.execute(schema_version.delete())
     connection.execute(insert(schema_version).values(version=SCHEMA_VERSION, definition_sha256=definition))
+
+
+def _comments(ways: EngineWays, views: Mapping[str, str], functions: Mapping[str, str]) -> Iterator[str]:
+    """What the headers of views and functions say; no engine takes a comment on a column of a function."""
+    for name, query in views.items():
+        for column, text in comments(name, query):
+            yield comment_on(f"VIEW {name}" if column is None else f'COLUMN {name}."{column}"', text)
+    for name, query in functions.items():
+        _, text = next(comments(name, query))
+        yield comment_on(ways.function_named(name), text)
 
 
 class Made(NamedTuple):
@@ -318,16 +333,6 @@ def _ledger(connection: Connection) -> Ledger:
             for row in connection.execute(proven).all()  # the last one stays
         },
     )
-
-
-def view_queries() -> dict[str, str]:
-    """Name and query of every view: file name = view name."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(sql_folder("views").glob("*.sql"))}
-
-
-def function_queries() -> dict[str, str]:
-    """Name and query of every function of a moment: file name = function name. They ask views only."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(sql_folder("functions").glob("*.sql"))}
 
 
 def _first_line(error: Exception) -> str:

@@ -122,7 +122,7 @@ def _record_count(body: bytes) -> int:
 def make_warehouse(path: str | Path = ":memory:") -> Warehouse:
     """A warehouse with its tables, neither copied nor published."""
     warehouse = open_warehouse(path)
-    warehouse.migrate()
+    warehouse.migrate(commented=False)
     return warehouse
 
 

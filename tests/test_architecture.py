@@ -12,7 +12,7 @@ FLOORS = [
     {"errors"},
     {"observation"},
     {"settings", "schema", "redact", "history", "delta", "tuning", "rows"},
-    {"engines", "clouds", "records", "passes", "diagnosis", "landing", "traffic", "filters"},
+    {"engines", "relations", "clouds", "records", "passes", "diagnosis", "landing", "traffic", "filters"},
     {"drift"},
     {"walk", "answers", "sockets", "normalize", "baseline", "story", "policy"},
     {"login", "confirm", "policy_landing"},
@@ -27,6 +27,7 @@ FLOORS = [
     {"definitions"},
     {"simulator"},
     {"demo"},
+    {"dictionary"},
     {"cli"},
 ]
 SIMULATOR_MAY_IMPORT = {"observation", "simulator"}

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 
 from pipelines.demo import Demo, make_demo
+from pipelines.dictionary import answer_table, example_queries
 from pipelines.observation import Direction
 from pipelines.publish import reading
+from pipelines.rebuild import rebuild
+from pipelines.schema import sql_folder
 from pipelines.simulator.world import World
 from tests.truth import backup_row, canonical, share_row
 
@@ -152,3 +155,23 @@ def test_a_backup_shared_to_several_projects_is_one_backup(demo: Demo) -> None:
     assert rows
     for row in rows:
         assert len(ask(demo, "SELECT * FROM backups WHERE backup_id = $id", id=row["backup_id"])) == 1
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgresql"])
+def test_every_worked_question_has_the_answer_that_stands_in_the_dictionary(
+    demo: Demo, engine: str, request: pytest.FixtureRequest
+) -> None:
+    page = (sql_folder("examples").parent / "README.md").read_text(encoding="utf-8")
+    address = demo.address
+    if engine == "postgresql":  # from the same landing, as the page says
+        address = request.getfixturevalue("postgres_url")
+        settings = demo.settings(url="")
+        rebuild(address, settings.landing_folder)
+    queries = example_queries()
+    assert len(queries) == 10
+    with reading(address) as warehouse:
+        assert warehouse is not None
+        for name, query in queries.items():
+            answer = warehouse.query(query)
+            assert answer.num_rows, name
+            assert f"```\n\n{answer_table(answer)}\n" in page, name

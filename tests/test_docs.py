@@ -10,7 +10,7 @@ import pytest
 from pipelines.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-GENERATED = ["README.md", "sql/schema/duckdb.sql", "sql/schema/postgresql.sql"]
+GENERATED = ["README.md", "sql/README.md", "sql/schema/duckdb.sql", "sql/schema/postgresql.sql"]
 
 
 def readme() -> str:
@@ -36,8 +36,8 @@ def test_every_make_target_of_the_readme_exists() -> None:
 
 
 def test_every_relation_that_the_readme_names_exists() -> None:
+    from pipelines.relations import function_queries, view_queries
     from pipelines.schema import metadata
-    from pipelines.warehouse import function_queries, view_queries
 
     named = set(re.findall(r"`((?:backup|observations|observed|rejected|schema)[a-z_]*)`", readme()))
     assert {"backup_shares", "backups", "backup_share_changes", "observations", "rejected_records"} <= named

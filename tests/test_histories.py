@@ -15,8 +15,9 @@ from pipelines.errors import OutOfOrderError, WarehouseError
 from pipelines.load import load_pending, stage
 from pipelines.publish import reading, writing
 from pipelines.rebuild import rebuild
+from pipelines.relations import view_queries
 from pipelines.schema import FACTS, report
-from pipelines.warehouse import Warehouse, view_queries
+from pipelines.warehouse import Warehouse
 from tests.oracle import PLANS, Step, Story, land, make_warehouse, record, rows
 
 # --- promises, in the words of DuckDB ---------------------------------------------------------------------------------

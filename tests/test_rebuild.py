@@ -22,7 +22,7 @@ from pipelines.errors import LandingError, OutOfOrderError, WarehouseBusyError, 
 from pipelines.load import load_pending
 from pipelines.publish import reading, writing
 from pipelines.rebuild import rebuild, verify
-from pipelines.warehouse import view_queries
+from pipelines.relations import view_queries
 from tests.oracle import B1, B2, BOB, OUT, S1, S2, day, dump, land, make_observation, make_page, make_share, rows
 from tests.postgres import connect
 

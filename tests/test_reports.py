@@ -136,10 +136,11 @@ def test_every_report_is_empty_where_nothing_was_recorded(empty):
 @pytest.mark.parametrize("name", report_names())
 def test_the_header_of_a_report_says_what_it_answers(diary, name):
     asked = load_report(name)
-    assert asked.question.endswith("?")
-    assert asked.grain.startswith("one row per ")
-    assert list(asked.columns) == run_report(diary, asked, {}, NOW).column_names
-    assert all(f"${each.name}" in asked.sql for each in asked.parameters)
+    header = asked.header
+    assert header.question.endswith("?")
+    assert header.grain.startswith("one row per ")
+    assert list(header.columns) == run_report(diary, asked, {}, NOW).column_names
+    assert all(f"${each.name}" in asked.sql for each in header.parameters)
 
 
 EXPECTED: dict[str, tuple[dict[str, str], str, list[str]]] = {
@@ -357,7 +358,7 @@ def test_after_a_rebuild_the_events_have_the_ids_they_had_and_a_moment_can_be_as
     ("table", "view"), [(backup_share_history, "backup_share_changes"), (backup_history, "backup_changes")]
 )
 def test_every_column_that_makes_a_version_is_compared(table, view):
-    from pipelines.warehouse import view_queries
+    from pipelines.relations import view_queries
 
     sql = view_queries()[view]
     fields = sql[sql.index("fields (changed_field)") : sql.index("compared as")]

@@ -137,7 +137,8 @@ def _settings_for(cloud: str | None, projects: tuple[str, ...]) -> Settings:
     return load_settings(**overrides)
 
 
-@main.command()
+# A question may begin with a comment, which looks like an option.
+@main.command(context_settings={"ignore_unknown_options": True})
 @click.argument("sql")
 @answer_options
 def query(sql: str, kind: str, output: Path | None) -> None:

@@ -1,10 +1,13 @@
 -- Who shared which backup with whom at a given moment?
--- Grain: one row per share. Parameter: $moment, a time with zone (in DuckDB text and dates are taken as well).
--- What the ledger said at the moment: of each listing the state after the last proven observation that had begun by
--- then, and of the listings that tell of a share the one proven on the latest day, the giver's first; as of now it is
--- what the view backup_shares shows. In a gap the listing is still told as it was proven before the gap, never more:
--- last_proven_at says when that was, and whoever wants proof of the day itself compares it with the moment. Before the
--- first proven observation of a listing nothing is told of it.
+-- Grain: one row per share. In DuckDB a text or a date is taken as the moment as well. What the ledger said at the
+-- moment: of each listing the state after the last proven observation that had begun by then, and of the listings that
+-- tell of a share the one proven on the latest day, the giver's first; as of now it is what the view backup_shares
+-- shows. In a gap the listing is still told as it was proven before the gap, never more: whoever wants proof of the day
+-- itself compares last_proven_at with the moment. Before the first proven observation of a listing nothing is told of
+-- it.
+-- Parameter: $moment, a time with zone
+-- Columns as in backup_shares, and:
+--   last_proven_at   when the listing that tells it was last proven by the moment, UTC
 with last_proof as (
     select
         region,

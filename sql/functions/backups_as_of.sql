@@ -1,10 +1,12 @@
 -- Which backups were visible to another project at a given moment, and in which state?
--- Grain: one row per backup. Parameter: $moment, a time with zone (in DuckDB text and dates are taken as well).
--- What the ledger said at the moment: of each listing the state after the last proven observation that had begun by
--- then, and of the listings that tell of a backup the one proven on the latest day, the giver's first; as of now it is
--- what the view backups shows. In a gap the listing is still told as it was proven before the gap, never more:
--- last_proven_at says when that was, and whoever wants proof of the day itself compares it with the moment. Before the
--- first proven observation of a listing nothing is told of it.
+-- Grain: one row per backup. In DuckDB a text or a date is taken as the moment as well. What the ledger said at the
+-- moment: of each listing the state after the last proven observation that had begun by then, and of the listings that
+-- tell of a backup the one proven on the latest day, the giver's first; as of now it is what the view backups shows. In
+-- a gap the listing is still told as it was proven before the gap, never more: whoever wants proof of the day itself
+-- compares last_proven_at with the moment. Before the first proven observation of a listing nothing is told of it.
+-- Parameter: $moment, a time with zone
+-- Columns as in backups, and:
+--   last_proven_at   when the listing that tells it was last proven by the moment, UTC
 with last_proof as (
     select
         region,

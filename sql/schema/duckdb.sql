@@ -85,7 +85,7 @@ COMMENT ON COLUMN observations.page_count IS 'Pages that were accepted and lande
 
 COMMENT ON COLUMN observations.request_count IS 'Requests sent, repeats included.';
 
-COMMENT ON COLUMN observations.clock_skew_seconds IS 'How far the service''s clock was ahead of ours (negative: behind), at most so far; null: it did not tell.';
+COMMENT ON COLUMN observations.clock_skew_seconds IS 'How far the service''s clock was ahead of ours (negative: behind), at most so far; null: it did not tell. Unit: s.';
 
 COMMENT ON COLUMN observations.share_count IS 'Shares in the normalized listing.';
 
@@ -128,27 +128,27 @@ CREATE TABLE IF NOT EXISTS policy_exceptions (
 
 COMMENT ON TABLE policy_exceptions IS 'One row per exception of a policy, and version.';
 
-COMMENT ON COLUMN policy_exceptions.exception_id IS 'Name of the exception.';
+COMMENT ON COLUMN policy_exceptions.exception_id IS 'Name of the exception. From exceptions[].id.';
 
-COMMENT ON COLUMN policy_exceptions.rule IS 'Rule whose findings it accepts (findings.rule).';
+COMMENT ON COLUMN policy_exceptions.rule IS 'Rule whose findings it accepts (findings.rule). From exceptions[].rule.';
 
-COMMENT ON COLUMN policy_exceptions.share_id IS 'Of this share only; null: of any.';
+COMMENT ON COLUMN policy_exceptions.share_id IS 'Of this share only; null: of any. From exceptions[].share.';
 
-COMMENT ON COLUMN policy_exceptions.backup_id IS 'Of this backup only; null: of any.';
+COMMENT ON COLUMN policy_exceptions.backup_id IS 'Of this backup only; null: of any. From exceptions[].backup.';
 
-COMMENT ON COLUMN policy_exceptions.from_project_id IS 'Of what this project shares only; null: any.';
+COMMENT ON COLUMN policy_exceptions.from_project_id IS 'Of what this project shares only; null: any. From exceptions[].from_project.';
 
-COMMENT ON COLUMN policy_exceptions.to_project_id IS 'Of what is shared with this project only; null: any.';
+COMMENT ON COLUMN policy_exceptions.to_project_id IS 'Of what is shared with this project only; null: any. From exceptions[].to_project.';
 
-COMMENT ON COLUMN policy_exceptions.project_id IS 'About this project only; null: any.';
+COMMENT ON COLUMN policy_exceptions.project_id IS 'About this project only; null: any. From exceptions[].project.';
 
-COMMENT ON COLUMN policy_exceptions.owner IS 'Who answers for it.';
+COMMENT ON COLUMN policy_exceptions.owner IS 'Who answers for it. From exceptions[].owner.';
 
-COMMENT ON COLUMN policy_exceptions.reason IS 'Why it is accepted.';
+COMMENT ON COLUMN policy_exceptions.reason IS 'Why it is accepted. From exceptions[].reason.';
 
-COMMENT ON COLUMN policy_exceptions.accepted_from IS 'First day, UTC; null: always.';
+COMMENT ON COLUMN policy_exceptions.accepted_from IS 'First day, UTC; null: always. From exceptions[].starts.';
 
-COMMENT ON COLUMN policy_exceptions.expires_on IS 'Last day, UTC.';
+COMMENT ON COLUMN policy_exceptions.expires_on IS 'Last day, UTC. From exceptions[].expires.';
 
 COMMENT ON COLUMN policy_exceptions.valid_from IS 'When the policy that first says so was landed; inclusive; UTC.';
 
@@ -165,11 +165,11 @@ CREATE TABLE IF NOT EXISTS policy_limits (
 
 COMMENT ON TABLE policy_limits IS 'One row per version of the limits of a policy.';
 
-COMMENT ON COLUMN policy_limits.max_recipients IS 'Most projects that may see one backup.';
+COMMENT ON COLUMN policy_limits.max_recipients IS 'Most projects that may see one backup. From limits.max_recipients.';
 
-COMMENT ON COLUMN policy_limits.max_share_age_days IS 'Longest that a share may last; null: any.';
+COMMENT ON COLUMN policy_limits.max_share_age_days IS 'Longest that a share may last; null: any. Unit: d. From limits.max_share_age_days.';
 
-COMMENT ON COLUMN policy_limits.short_lived_hours IS 'A share withdrawn sooner is short-lived; null: none is.';
+COMMENT ON COLUMN policy_limits.short_lived_hours IS 'A share withdrawn sooner is short-lived; null: none is. Unit: h. From limits.short_lived_hours.';
 
 COMMENT ON COLUMN policy_limits.valid_from IS 'When the policy that first says so was landed; inclusive; UTC.';
 
@@ -186,11 +186,11 @@ CREATE TABLE IF NOT EXISTS policy_projects (
 
 COMMENT ON TABLE policy_projects IS 'One row per project that a policy names as our own, and version.';
 
-COMMENT ON COLUMN policy_projects.project_id IS 'Project of our own.';
+COMMENT ON COLUMN policy_projects.project_id IS 'Project of our own. From projects[].id.';
 
-COMMENT ON COLUMN policy_projects.project_name IS 'Its name.';
+COMMENT ON COLUMN policy_projects.project_name IS 'Its name. From projects[].name.';
 
-COMMENT ON COLUMN policy_projects.owner IS 'Who answers for it.';
+COMMENT ON COLUMN policy_projects.owner IS 'Who answers for it. From projects[].owner.';
 
 COMMENT ON COLUMN policy_projects.valid_from IS 'When the policy that first says so was landed; inclusive; UTC.';
 
@@ -209,15 +209,15 @@ CREATE TABLE IF NOT EXISTS policy_recipients (
 
 COMMENT ON TABLE policy_recipients IS 'One row per recipient that a policy trusts, and version.';
 
-COMMENT ON COLUMN policy_recipients.project_id IS 'Project of others that may see our backups.';
+COMMENT ON COLUMN policy_recipients.project_id IS 'Project of others that may see our backups. From recipients[].id.';
 
-COMMENT ON COLUMN policy_recipients.project_name IS 'Its name.';
+COMMENT ON COLUMN policy_recipients.project_name IS 'Its name. From recipients[].name.';
 
-COMMENT ON COLUMN policy_recipients.owner IS 'Who answers for the trust.';
+COMMENT ON COLUMN policy_recipients.owner IS 'Who answers for the trust. From recipients[].owner.';
 
-COMMENT ON COLUMN policy_recipients.trusted_from IS 'First day of the trust, UTC; null: always.';
+COMMENT ON COLUMN policy_recipients.trusted_from IS 'First day of the trust, UTC; null: always. From recipients[].trusted_from.';
 
-COMMENT ON COLUMN policy_recipients.trusted_until IS 'Last day of the trust, UTC; null: without end.';
+COMMENT ON COLUMN policy_recipients.trusted_until IS 'Last day of the trust, UTC; null: without end. From recipients[].trusted_until.';
 
 COMMENT ON COLUMN policy_recipients.valid_from IS 'When the policy that first says so was landed; inclusive; UTC.';
 
@@ -298,55 +298,55 @@ COMMENT ON COLUMN backup_history.project_id IS 'Project whose listing was read: 
 
 COMMENT ON COLUMN backup_history.direction IS 'outgoing: shared by the project; incoming: shared with it.';
 
-COMMENT ON COLUMN backup_history.backup_id IS 'Backup.';
+COMMENT ON COLUMN backup_history.backup_id IS 'Backup. From shared[].backup.id.';
 
-COMMENT ON COLUMN backup_history.volume_id IS 'Volume (disk) that was backed up.';
+COMMENT ON COLUMN backup_history.volume_id IS 'Volume (disk) that was backed up. From shared[].backup.volume_id.';
 
-COMMENT ON COLUMN backup_history.volume_snapshot_id IS 'Snapshot of the volume that the backup was made from.';
+COMMENT ON COLUMN backup_history.volume_snapshot_id IS 'Snapshot of the volume that the backup was made from. From shared[].backup.snapshot_id.';
 
-COMMENT ON COLUMN backup_history.backup_name IS 'Name of the backup, chosen by its owner.';
+COMMENT ON COLUMN backup_history.backup_name IS 'Name of the backup, chosen by its owner. From shared[].backup.name.';
 
-COMMENT ON COLUMN backup_history.backup_status IS 'Status of the backup: available, error, restoring, creating, deleting, and others.';
+COMMENT ON COLUMN backup_history.backup_status IS 'Status of the backup: available, error, restoring, creating, deleting, and others. From shared[].backup.status.';
 
-COMMENT ON COLUMN backup_history.availability_zone IS 'Availability zone of the backup.';
+COMMENT ON COLUMN backup_history.availability_zone IS 'Availability zone of the backup. From shared[].backup.availability_zone.';
 
-COMMENT ON COLUMN backup_history.container IS 'Container in the object storage; not a stable key.';
+COMMENT ON COLUMN backup_history.container IS 'Container in the object storage; not a stable key. From shared[].backup.container.';
 
-COMMENT ON COLUMN backup_history.description IS 'Description as received; often JSON with the keys DESC and INC.';
+COMMENT ON COLUMN backup_history.description IS 'Description as received; often JSON with the keys DESC and INC. From shared[].backup.description.';
 
-COMMENT ON COLUMN backup_history.description_text IS 'Description as a person wrote it: DESC where the description is such JSON.';
+COMMENT ON COLUMN backup_history.description_text IS 'Description as a person wrote it: DESC where the description is such JSON. From description.';
 
-COMMENT ON COLUMN backup_history.fail_reason IS 'Cause of a failure; may be filled while the status is available.';
+COMMENT ON COLUMN backup_history.fail_reason IS 'Cause of a failure; may be filled while the status is available. From shared[].backup.fail_reason.';
 
-COMMENT ON COLUMN backup_history.size_gb IS 'Size of the source volume.';
+COMMENT ON COLUMN backup_history.size_gb IS 'Size of the source volume. Unit: GB. From shared[].backup.size.';
 
-COMMENT ON COLUMN backup_history.object_count IS 'Objects in the object storage; some clouds put a size in MB here.';
+COMMENT ON COLUMN backup_history.object_count IS 'Objects in the object storage; some clouds put a size in MB here. From shared[].backup.object_count.';
 
-COMMENT ON COLUMN backup_history.chain_size_mb IS 'Data of the backup chain.';
+COMMENT ON COLUMN backup_history.chain_size_mb IS 'Data of the backup chain. Unit: MB. From shared[].backup.service_metadata.CS.';
 
-COMMENT ON COLUMN backup_history.space_saving_percent IS 'Space saving rate.';
+COMMENT ON COLUMN backup_history.space_saving_percent IS 'Space saving rate. Unit: %. From shared[].backup.service_metadata.SS.';
 
-COMMENT ON COLUMN backup_history.dedup_compression_code IS '0 none, 1 deduplication, 2 compression, 3 both.';
+COMMENT ON COLUMN backup_history.dedup_compression_code IS '0 none, 1 deduplication, 2 compression, 3 both. From shared[].backup.service_metadata.DL.';
 
-COMMENT ON COLUMN backup_history.backup_type_code IS 'Full or incremental; the vendors'' texts disagree on which of 0 and 1 is which.';
+COMMENT ON COLUMN backup_history.backup_type_code IS 'Full or incremental; the vendors'' texts disagree on which of 0 and 1 is which. From shared[].backup.service_metadata.Type.';
 
-COMMENT ON COLUMN backup_history.image_type_code IS '0 disk, 1 server, 4 disk copy, 5 server copy.';
+COMMENT ON COLUMN backup_history.image_type_code IS '0 disk, 1 server, 4 disk copy, 5 server copy. From shared[].backup.service_metadata.ST.';
 
-COMMENT ON COLUMN backup_history.storage_type_code IS 'Type of the storage that holds the backup.';
+COMMENT ON COLUMN backup_history.storage_type_code IS 'Type of the storage that holds the backup. From shared[].backup.service_metadata.BT.';
 
-COMMENT ON COLUMN backup_history.is_incremental IS 'Whether the backup is incremental, says the API; often null, not reliable.';
+COMMENT ON COLUMN backup_history.is_incremental IS 'Whether the backup is incremental, says the API; often null, not reliable. From shared[].backup.is_incremental.';
 
-COMMENT ON COLUMN backup_history.is_incremental_requested IS 'Whether an incremental backup was asked for (INC of the description).';
+COMMENT ON COLUMN backup_history.is_incremental_requested IS 'Whether an incremental backup was asked for (INC of the description). From description.';
 
-COMMENT ON COLUMN backup_history.has_dependent_backups IS 'Whether other backups build on this one.';
+COMMENT ON COLUMN backup_history.has_dependent_backups IS 'Whether other backups build on this one. From shared[].backup.has_dependent_backups.';
 
-COMMENT ON COLUMN backup_history.is_bootable IS 'Whether the source volume is a boot disk.';
+COMMENT ON COLUMN backup_history.is_bootable IS 'Whether the source volume is a boot disk. From shared[].backup.service_metadata.bootable.';
 
-COMMENT ON COLUMN backup_history.backup_created_at IS 'When the backup was made, UTC.';
+COMMENT ON COLUMN backup_history.backup_created_at IS 'When the backup was made, UTC. From shared[].backup.created_at.';
 
-COMMENT ON COLUMN backup_history.backup_updated_at IS 'When the backup was last changed, UTC.';
+COMMENT ON COLUMN backup_history.backup_updated_at IS 'When the backup was last changed, UTC. From shared[].backup.updated_at.';
 
-COMMENT ON COLUMN backup_history.data_timestamp IS 'Recovery point: the instant whose data the backup holds, UTC.';
+COMMENT ON COLUMN backup_history.data_timestamp IS 'Recovery point: the instant whose data the backup holds, UTC. From shared[].backup.data_timestamp.';
 
 COMMENT ON COLUMN backup_history.row_hash IS 'Fingerprint of the columns that come from the API (fingerprint in normalize.py).';
 
@@ -385,17 +385,17 @@ COMMENT ON COLUMN backup_share_history.project_id IS 'Project whose listing was 
 
 COMMENT ON COLUMN backup_share_history.direction IS 'outgoing: shared by the project; incoming: shared with it.';
 
-COMMENT ON COLUMN backup_share_history.share_id IS 'Share.';
+COMMENT ON COLUMN backup_share_history.share_id IS 'Share. From shared[].id.';
 
-COMMENT ON COLUMN backup_share_history.backup_id IS 'Backup that is shared.';
+COMMENT ON COLUMN backup_share_history.backup_id IS 'Backup that is shared. From shared[].backup_id.';
 
-COMMENT ON COLUMN backup_share_history.from_project_id IS 'Project that shares the backup: the giver.';
+COMMENT ON COLUMN backup_share_history.from_project_id IS 'Project that shares the backup: the giver. From shared[].from_project_id.';
 
-COMMENT ON COLUMN backup_share_history.to_project_id IS 'Project that the backup is shared with: the recipient (the API''s page says otherwise).';
+COMMENT ON COLUMN backup_share_history.to_project_id IS 'Project that the backup is shared with: the recipient (the API''s page says otherwise). From shared[].to_project_id.';
 
-COMMENT ON COLUMN backup_share_history.share_created_at IS 'When the share was granted, UTC.';
+COMMENT ON COLUMN backup_share_history.share_created_at IS 'When the share was granted, UTC. From shared[].created_at.';
 
-COMMENT ON COLUMN backup_share_history.share_updated_at IS 'When the share was last changed, UTC; null if never.';
+COMMENT ON COLUMN backup_share_history.share_updated_at IS 'When the share was last changed, UTC; null if never. From shared[].updated_at.';
 
 COMMENT ON COLUMN backup_share_history.row_hash IS 'Fingerprint of the columns that come from the API (fingerprint in normalize.py).';
 

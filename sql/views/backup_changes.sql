@@ -1,16 +1,17 @@
 -- Which backups came into view of another project, changed or went out of view, and on which day was it seen?
--- Grain: one row per event of a backup, and of a change one per field that changed: appeared (some share of it is
--- there, none was before), changed (content differs), disappeared (proven to be shared no more). A backup that several
--- listings tell of is told by the one that saw it first, of those the giver's, as in backup_share_changes.
--- is_baseline: seen in the very first proven observation of the listing, so it may be older than the day says.
--- It happened after not_before (null: nobody knows) and not after not_after: the bounds of the version that began or
--- ended (backup_versions tells how they are found), as proved by the listing that tells of the event.
--- event_id: made of the observation that saw it, the backup and the kind; the same on every engine and after a
--- rebuild. Of a changed backup there is a row for each changed_field, with its text before and after (times in UTC),
+-- Grain: one row per event of a backup, and of a change one per field that changed. Events are appeared (some share of
+-- it is there, none was before), changed (content differs), disappeared (proven to be shared no more). A backup that
+-- several listings tell of is told by the one that saw it first, of those the giver's, as in backup_share_changes.
+-- not_before and not_after are the bounds of the version that began or ended (backup_versions tells how they are
+-- found), as proved by the listing that tells of the event. Of a changed backup there is a row for each changed_field,
 -- and all have the event_id of the change: count events by it. For an export that goes on where the last one ended,
 -- keep the greatest (seen_at, event_id, changed_field). Rows may come behind it, or be told by another listing, while
 -- the sync of a day runs or when an observation is loaded late: begin a few days before, and put what is read in the
 -- place of those days.
+-- Columns as in backup_history, backup_share_changes, and:
+--   change_type   appeared, changed or disappeared
+--   event_id      made of the observation that saw it, the backup and the kind; the same on every engine and after a
+--                 rebuild
 with unreadable as (
     select
         r.observation_id,

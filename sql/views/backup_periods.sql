@@ -1,7 +1,8 @@
 -- In which period did a listing say what of each backup?
--- Grain: one row per listing, backup and version: it counts from valid_from (inclusive) to valid_to (exclusive).
--- valid_to is 9999-12-31 while current, so that "valid_from <= moment and valid_to > moment" is the whole question and
--- a quick one. How sure both ends are: backup_versions.
+-- Grain: one row per listing, backup and version. It counts from valid_from (inclusive) to valid_to (exclusive), which
+-- is 9999-12-31 while current, so that "valid_from <= moment and valid_to > moment" is the whole question and a quick
+-- one. How sure both ends are: backup_versions.
+-- Columns as in backup_history.
 select
     backup_id,
     volume_id,

@@ -1,17 +1,27 @@
 -- Which shares were granted, changed or withdrawn, and on which day was it seen?
--- Grain: one row per event of a share, and of a change one per field that changed: granted (was not there before),
--- changed (content differs), withdrawn (proven gone). A share that several listings tell of is told by the one that
--- saw it first, of those the giver's; so what was told once stays told when another project is observed. If that
+-- Grain: one row per event of a share, and of a change one per field that changed. Events are granted (was not there
+-- before), changed (content differs), withdrawn (proven gone). A share that several listings tell of is told by the one
+-- that saw it first, of those the giver's; so what was told once stays told when another project is observed. If that
 -- listing is not proven any more and those proven since say that the share is gone, its withdrawal is told by them.
--- is_baseline: seen in the very first proven observation of the listing, so it may be older than the day says.
--- It happened after not_before (null: nobody knows) and not after not_after: the bounds of the version that began or
--- ended (backup_share_versions tells how they are found), as proved by the listing that tells of the event.
--- event_id: made of the observation that saw it, the share and the kind; the same on every engine and after a rebuild.
--- Of a changed share there is a row for each changed_field, with its text before and after (times in UTC), and all
--- have the event_id of the change: count events by it. For an export that goes on where the last one ended, keep the
--- greatest (seen_at, event_id, changed_field). Rows may come behind it, or be told by another listing, while the sync
--- of a day runs or when an observation is loaded late: begin a few days before, and put what is read in the place of
--- those days.
+-- not_before and not_after are the bounds of the version that began or ended (backup_share_versions tells how they are
+-- found), as proved by the listing that tells of the event. Of a changed share there is a row for each changed_field,
+-- and all have the event_id of the change: count events by it. For an export that goes on where the last one ended,
+-- keep the greatest (seen_at, event_id, changed_field). Rows may come behind it, or be told by another listing, while
+-- the sync of a day runs or when an observation is loaded late: begin a few days before, and put what is read in the
+-- place of those days.
+-- Columns as in backup_share_history, and:
+--   change_date      day (UTC) of seen_at
+--   change_type      granted, changed or withdrawn
+--   seen_at          observed_at of the observation that saw it, UTC
+--   is_baseline      seen in the very first proven observation of the listing, so it may be older than the day says
+--   observation_id   observation that saw it
+--   not_before       it happened after that, UTC; null: nobody knows
+--   not_after        it happened by then, UTC
+--   event_id         made of the observation that saw it, the share and the kind; the same on every engine and after a
+--                    rebuild
+--   changed_field    of a change: the column whose value differs; null for other events
+--   before           its value before, as text; times in UTC
+--   after            its value after, as text; times in UTC
 with unreadable as (
     select
         r.observation_id,

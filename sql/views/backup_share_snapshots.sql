@@ -1,6 +1,8 @@
 -- Who shared which backup with whom on a given day?
--- Grain: one row per snapshot_date (UTC) and share, for every day on which the listing was proven: the state after the
--- last proven observation of the day. A day without proof is a gap, never a copy of the day before.
+-- Grain: one row per snapshot_date (UTC) and share, for every day on which the listing was proven. It is the state
+-- after the last proven observation of the day. A day without proof is a gap, never a copy of the day before.
+-- Columns as in backup_share_history, observations, and:
+--   snapshot_date   day (UTC)
 with proven_days as (
     select
         region,

@@ -1,14 +1,18 @@
 -- What did a listing say of each share, from when until when, and how sure are both ends?
--- Grain: one row per listing, share and version. valid_to: null while current.
--- A version appeared after appeared_after and not after appeared_before, and disappeared after last_seen_at and not
--- after disappeared_before (null while current). A walk sees a share at some instant of its window: so lower bounds are
--- starts of walks (observed_at), upper bounds are their ends (finished_at).
---   appeared_after   the last walk that proves absence (may_close) before the version came, or that told other content
---                    of the share. Null: no walk proves that it was not there, so it may be of any age.
---   last_seen_at     the last walk that surely showed it: the one that opened it, or a later one that told of every
---                    share that was open after it. One that kept some open although no page showed them (their
---                    withdrawal was held, or not confirmed) does not say here which, and is no sight of any.
--- A walk that is not proven proves nothing; one that met an unreadable record of a share says nothing of that share.
+-- Grain: one row per listing, share and version. A version appeared after appeared_after and not after appeared_before,
+-- and disappeared after last_seen_at and not after disappeared_before. A walk sees a share at some instant of its
+-- window: so lower bounds are starts of walks (observed_at), upper bounds are their ends (finished_at). A walk that
+-- kept some shares open although no page showed them (their withdrawal was held, or not confirmed) does not say here
+-- which, and is no sight of any. One that is not proven proves nothing; one that met an unreadable record of a share
+-- says nothing of that share.
+-- Columns as in backup_share_history, and:
+--   valid_to             observed_at of the observation that ended it; exclusive; UTC; null while current
+--   appeared_after       the last walk that proves absence (may_close) before the version came, or that told other
+--                        content of the share; null: no walk proves that it was not there, so it may be of any age
+--   appeared_before      end of the walk that showed the version first, UTC
+--   last_seen_at         the last walk that surely showed it: the one that opened it, or a later one that told of every
+--                        share that was open after it
+--   disappeared_before   end of the walk that ended it, UTC; null while current
 with unreadable as (
     select
         r.observation_id,

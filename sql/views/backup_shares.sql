@@ -1,7 +1,8 @@
 -- Who shares which backup with whom now?
--- Grain: one row per share that is open in a listing of those proven last that ever told of it; so a listing that is
+-- Grain: one row per share that is open in a listing of those proven last that ever told of it. So a listing that is
 -- not observed any more does not keep what another one proved gone. Of several the giver's listing tells it.
--- last_observed_at: when that listing was last proven; far in the past means that nobody looks any more.
+-- Columns as in backup_share_history, and:
+--   last_observed_at   when that listing was last proven, UTC; far in the past means that nobody looks any more
 with last_proof as (
     select
         region,

@@ -1,17 +1,20 @@
 -- What did a listing say of each backup, from when until when, and how sure are both ends?
--- Grain: one row per listing, backup and version. valid_to: null while current.
--- A version appeared after appeared_after and not after appeared_before, and disappeared after last_seen_at and not
--- after disappeared_before (null while current). A walk sees a backup at some instant of its window: so lower bounds
--- are starts of walks (observed_at), upper bounds are their ends (finished_at). To appear is to be shared with
--- somebody, or to change.
---   appeared_after   the last walk that proves absence (may_close) before the version came, or that told other content
---                    of the backup. Null: no walk proves that it was not there, so it may be of any age.
---   last_seen_at     the last walk that surely showed it: the one that opened it, or a later one that told of every
---                    share that was open after it, and so of their backups. One that kept some open although no page
---                    showed them (withdrawal held or not confirmed) does not say here which, and is no sight of any.
--- A walk that is not proven proves nothing; one that met an unreadable record says nothing of its backup, or of any
--- backup if it cannot be read which. The ledger does not count shares that came without the details of their backup:
--- of a service that leaves them out, last_seen_at and appeared_after only say when a share of the backup was told.
+-- Grain: one row per listing, backup and version. A version appeared after appeared_after and not after
+-- appeared_before, and disappeared after last_seen_at and not after disappeared_before. A walk sees a backup at some
+-- instant of its window: so lower bounds are starts of walks (observed_at), upper bounds are their ends (finished_at).
+-- To appear is to be shared with somebody, or to change. A walk that kept some shares open although no page showed them
+-- (withdrawal held or not confirmed) does not say here which, and is no sight of any. One that is not proven proves
+-- nothing; one that met an unreadable record says nothing of its backup, or of any backup if it cannot be read which.
+-- The ledger does not count shares that came without the details of their backup: of a service that leaves them out,
+-- last_seen_at and appeared_after only say when a share of the backup was told.
+-- Columns as in backup_history, and:
+--   valid_to             observed_at of the observation that ended it; exclusive; UTC; null while current
+--   appeared_after       the last walk that proves absence (may_close) before the version came, or that told other
+--                        content of the backup; null: no walk proves that it was not there, so it may be of any age
+--   appeared_before      end of the walk that showed the version first, UTC
+--   last_seen_at         the last walk that surely showed it: the one that opened it, or a later one that told of every
+--                        share that was open after it, and so of their backups
+--   disappeared_before   end of the walk that ended it, UTC; null while current
 with unreadable as (
     select
         r.observation_id,

@@ -1,6 +1,8 @@
 -- Which backups are visible to another project now?
 -- Grain: one row per backup that is open in a listing of those proven last that ever told of it. Of several the giver's
--- listing tells it. last_observed_at: when that listing was last proven.
+-- listing tells it.
+-- Columns as in backup_history, and:
+--   last_observed_at   when that listing was last proven, UTC; far in the past means that nobody looks any more
 with last_proof as (
     select
         region,

@@ -1,18 +1,36 @@
 -- Which shares, backups and projects need somebody's word, by which rule, since when, and who has accepted what?
--- Grain: one row per rule and subject: a share, a backup, a backup and recipient, a project, or an exception.
--- A share counts from share_created_at, or from when it was first seen if that is earlier or nothing is said, to when
--- it was proven gone, as any listing says. At every moment of that time it is judged by the policy in force then, before
--- it was first seen by the one in force when it was (the first policy also judges all that was before it): a later
--- policy begins or ends findings, and never rewrites what was found before. Now is the last proven observation of any
--- listing; whole days are days in UTC.
--- state: open; accepted (an exception of the policy in force covers it now); resolved (the condition is over, since
--- resolved_at); reopened (open again: after it was over, or after an exception that covered it ran out).
--- short_lived_share is an event: it is never over, and an exception that once covered it has settled it.
--- first_seen: when the condition began first. last_seen: until when it surely held. occurrence_count: how often it
--- began. exception_id and what is of it: the exception that accepts it, else the one that did so last; of
--- expired_exception the one that ran out. A giver and a receiver that differ within a day are no finding. Without any
--- policy the rules that need one are silent: untrusted_recipient, unknown_project, expired_exception, fan_out,
--- stale_share, short_lived_share.
+-- Grain: one row per rule and subject: a share, a backup, a backup and recipient, a project, or an exception. A share
+-- counts from share_created_at, or from when it was first seen if that is earlier or nothing is said, to when it was
+-- proven gone, as any listing says. At every moment of that time it is judged by the policy in force then, before it
+-- was first seen by the one in force when it was (the first policy also judges all that was before it): a later policy
+-- begins or ends findings, and never rewrites what was found before. Now is the last proven observation of any listing;
+-- whole days are days in UTC. short_lived_share is an event: it is never over, and an exception that once covered it
+-- has settled it. A giver and a receiver that differ within a day are no finding. Without any policy the rules that
+-- need one are silent: untrusted_recipient, unknown_project, expired_exception, fan_out, stale_share,
+-- short_lived_share.
+-- Columns:
+--   finding_id             made of rule, region and subject; the same whenever the warehouse is made again
+--   rule                   rule of the sharing policy, or of common sense
+--   severity               high, medium or low
+--   state                  open; accepted (an exception of the policy in force covers it now); resolved (the condition
+--                          is over, since resolved_at); reopened (open again: after it was over, or after an exception
+--                          that covered it ran out)
+--   region                 region
+--   share_id               share, where it is about one
+--   backup_id              backup, where it is about one
+--   from_project_id        giver, where it is about one
+--   to_project_id          recipient, where it is about one
+--   project_id             project, where it is about one
+--   exception_id           exception that accepts it, else the one that did so last; of expired_exception the one that
+--                          ran out
+--   exception_owner        who answers for that exception
+--   exception_reason       why it was accepted
+--   exception_expires_on   last day of that exception, UTC
+--   first_seen             when the condition began first, UTC
+--   last_seen              until when it surely held, UTC
+--   resolved_at            since when it is over, UTC; null: it is not
+--   occurrence_count       how often it began
+--   detail                 the finding in a sentence
 with ledger as (
     select
         max(observed_at) as as_of,

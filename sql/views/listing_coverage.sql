@@ -1,10 +1,14 @@
 -- On which days was each listing observed, and does anything prove what it said?
 -- Grain: one row per snapshot_date (UTC) and listing, from the day on which the listing was observed first to the last
--- day on which any listing was.
--- status: proven (some observation of the day is), partial (the best is incomplete), failed (all are), not_observed
--- (there is none: a day was missed, or the listing is not configured any more). Nothing is carried over from another
--- day. proven_at: observed_at of the last proven observation, the one that the snapshots show. reason: of the last
--- observation.
+-- day on which any listing was. Nothing is carried over from another day.
+-- Columns as in observations, and:
+--   snapshot_date       day (UTC)
+--   status              proven (some observation of the day is), partial (the best is incomplete), failed (all are),
+--                       not_observed (there is none: a day was missed, or the listing is not configured any more)
+--   observation_count   observations of the day
+--   proven_at           observed_at of the last proven observation, the one that the snapshots show, UTC; null: there
+--                       is none
+--   reason              what the last observation of the day says of itself; empty if there is nothing to say
 with days as (
     select
         region,

@@ -1,5 +1,7 @@
 -- What did each observation of a listing see, with which proof, and at what cost?
--- Grain: one row per observation, proven or not: the ledger, with the day (UTC) to which it counts.
+-- Grain: one row per observation, proven or not. It is the ledger, with the day to which each counts.
+-- Columns as in observations, and:
+--   snapshot_date   day (UTC) of observed_at
 select
     cast(observed_at at time zone 'UTC' as date) as snapshot_date,
     observation_id,

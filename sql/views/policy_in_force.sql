@@ -1,5 +1,8 @@
 -- Which sharing policy is in force, since when, and what are its limits?
--- Grain: one row per policy in force: one, or none where there never was any. first_policy_since: when the first began.
+-- Grain: one row per policy in force: one, or none where there never was any.
+-- Columns as in policy_versions, policy_limits, and:
+--   policy_since         when it was landed, UTC
+--   first_policy_since   when the first policy ever was landed, UTC
 select
     v.policy_sha256,
     v.valid_from as policy_since,

@@ -1,6 +1,10 @@
 -- Which projects does the policy in force name, as our own or as trusted recipients, and who answers for them?
--- Grain: one row per project. trusted_from, trusted_until: first and last day (UTC) of the trust in a recipient; null:
--- without that end.
+-- Grain: one row per project.
+-- Columns as in policy_recipients, and:
+--   project_id        project
+--   kind              own or recipient
+--   owner             who answers for it, or for the trust in it
+--   in_policy_since   when the policy that first says so was landed, UTC
 select
     project_id,
     'own' as kind,

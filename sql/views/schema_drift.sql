@@ -1,8 +1,14 @@
 -- What does the API say that this program does not know?
--- Grain: one row per region, kind, path and value.
--- kind: unknown_field (path names it, value is empty) or unknown_value (of a documented field). The raw pages hold all
--- of it. is_current: the last proven observation of some listing met it. record_count: of each listing that ever met
--- it, the records that held it when it was last met there. example, share_id: from the last observation that met it.
+-- Grain: one row per region, kind, path and value. The raw pages hold all of it.
+-- Columns as in observed_drift, and:
+--   first_seen_at   when it was met first, UTC
+--   last_seen_at    when it was met last, UTC
+--   is_current      whether the last proven observation of some listing met it
+--   listing_count   listings that ever met it
+--   record_count    of each of them, the records that held it when it was last met there
+--   example         what an unknown field held in one record of the last observation that met it, as JSON, key material
+--                   withheld
+--   share_id        share of that record
 with last_proven as (
     select
         region,
