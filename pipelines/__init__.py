@@ -50,6 +50,7 @@
                      diagnosis.py    what is found there, judged
                      output.py       tables, CSV, JSON, Parquet
                      reports.py       the report pack: questions, parameters, answers
+                     page/           the daily report, one HTML page
                      export.py        the whole history as Parquet files
                      demo.py         several days in a minute
                      simulator/      a cloud that anyone can start, with everything that can go wrong

@@ -85,7 +85,7 @@ def test_a_sync_publishes_every_share_of_every_listing(settings: Settings, servi
     assert ledger == [{"status": "covered", "may_close": True, "sync_id": outcome.sync_id}] * 4
 
 
-def test_the_graph_is_one_line_from_pages_to_report() -> None:
+def test_the_graph_is_one_line_from_pages_to_reports() -> None:
     graph = build_definitions(isolated_settings).resolve_asset_graph()
     parents = {
         key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
@@ -99,6 +99,7 @@ def test_the_graph_is_one_line_from_pages_to_report() -> None:
         "backup_share_history": ["staged_backup_shares", "staged_backups"],
         "backup_history": ["staged_backup_shares", "staged_backups"],
         "sync_report": ["backup_history", "backup_share_history"],
+        "daily_report": ["backup_history", "backup_share_history"],
     }
 
 

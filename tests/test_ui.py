@@ -165,7 +165,7 @@ def test_materialize_all_in_the_browser_runs_the_sync_and_fills_the_warehouse(
         page.goto(f"{dagster.url}/{JOB}", wait_until="domcontentloaded")
         button = page.get_by_role("button", name="Materialize all")
         expect(button).to_be_enabled()
-        expect(page.get_by_text("View 6 assets")).to_be_visible()
+        expect(page.get_by_text("View 7 assets")).to_be_visible()
         page.screenshot(path=shots / "graph.png")
         with page.expect_response(is_launch) as launched:
             button.click()

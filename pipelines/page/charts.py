@@ -27,7 +27,8 @@ CONFIG = {
         "titleFontSize": 13,
         "titleFontWeight": "normal",
     },
-    "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 13, "orient": "top", "title": None},
+    # The page has a legend of its own, in text that does not shrink with the chart.
+    "legend": {"disable": True},
 }
 
 Spec = dict[str, Any]
@@ -60,8 +61,8 @@ def thumbnail(page: Page) -> str:
         "padding": 2,
         "background": None,
         "config": {"view": {"stroke": None}},
-        "data": {"values": _points(page.trend, "shares")},
-        "mark": {"type": "line", "strokeWidth": 1.5, "point": {"size": 8}, "invalid": "break-paths-show-path-domains"},
+        "data": {"values": [each for each in _points(page.trend, "shares") if each["is_whole"]]},
+        "mark": {"type": "line", "strokeWidth": 1.5, "point": {"size": 8}},
         "encoding": {
             "x": {"field": "day", "type": "ordinal", "scale": {"domain": days}, **axes},
             "y": {"field": "value", "type": "quantitative", "scale": {"zero": False}, **axes},
@@ -81,7 +82,7 @@ def _svg(spec: Spec) -> str:
 
 
 def _line(trend: Sequence[TrendDay], field: str, days: list[str], torn: list[str]) -> Spec:
-    """Lines break where nothing was proven; a hollow point counts only the listings that were."""
+    """Lines break where not all was proven; a hollow point counts only the listings that were."""
     points = _points(trend, field)
     y = {
         "field": "value",
@@ -94,13 +95,16 @@ def _line(trend: Sequence[TrendDay], field: str, days: list[str], torn: list[str
     color = {**series, "scale": _series(FIRST, SECOND)}
     shape = {**series, "scale": _series("circle", "square")}
     dash = {**series, "scale": _series([1, 0], [5, 3])}
-    fill = {"condition": {"test": "datum.is_whole", "field": "series", "scale": color["scale"]}, "value": "var(--paper)"}
+    fill = {
+        "condition": {"test": "datum.is_whole", "field": "series", "scale": color["scale"]},
+        "value": "var(--paper)",
+    }
     line = {"type": "line", "strokeWidth": 2, "invalid": "break-paths-show-path-domains"}
     return {
         "layer": [
             _shade(days, torn),
             {
-                "data": {"values": points},
+                "data": {"values": [each if each["is_whole"] else {**each, "value": None} for each in points]},
                 "mark": line,
                 "encoding": {"x": _days(days), "y": y, "color": color, "strokeDash": dash},
             },
@@ -116,7 +120,7 @@ def _line(trend: Sequence[TrendDay], field: str, days: list[str], torn: list[str
 def _bars(changes: Sequence[ChangeDay], days: list[str], torn: list[str]) -> Spec:
     """Granted upwards, withdrawn downwards."""
     kinds = {"domain": ["granted", "withdrawn"], "range": [FIRST, SECOND]}
-    bars = [
+    bars: list[dict[str, Any]] = [
         {"day": str(each.day), "kind": kind, "value": value}
         for each in changes
         for kind, value in (("granted", each.granted), ("withdrawn", -each.withdrawn))
@@ -153,7 +157,13 @@ def _points(trend: Sequence[TrendDay], field: str) -> list[dict[str, Any]]:
 
 def _days(days: list[str]) -> Spec:
     """Every day has its place, also one without a value. Text, not time: a day must not move with a time zone."""
-    axis = {"labelExpr": "slice(datum.value, 5)", "labelAngle": 0, "labelOverlap": "parity", "grid": False, "title": None}
+    axis = {
+        "labelExpr": "slice(datum.value, 5)",
+        "labelAngle": 0,
+        "labelOverlap": "parity",
+        "grid": False,
+        "title": None,
+    }
     return {"field": "day", "type": "ordinal", "scale": {"domain": days, "type": "band"}, "axis": axis}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.page.asked import DAYS_SHOWN, Answers, Row, end_of
 from pipelines.page.caveats import caveats, listing
-from pipelines.page.words import Labels, changed, counted, moment, span
+from pipelines.page.words import Labels, changed, moment, span
 
 MOST_ROWS = 50
 """Rows of a table of findings, events, listings or caveats."""
@@ -45,7 +45,6 @@ class Finding:
     is_new: bool
     state: str
     detail: str
-    since: str
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,6 @@ def _finding(row: Row, before: date | None, labels: Labels) -> Finding:
         is_new=_is_new(row, before),
         state=row["state"],
         detail=labels.within(row["detail"]),
-        since=f"{row['first_seen'].astimezone(UTC):%Y-%m-%d}",
     )
 
 
@@ -235,13 +233,21 @@ def _trend(answers: Answers) -> list[TrendDay]:
 
 def _changes(answers: Answers) -> list[ChangeDay]:
     """A day each, also those on which nothing changed."""
-    told = {row["change_date"]: row for row in answers.changes}
+    told: dict[date, Row] = {row["change_date"]: row for row in answers.changes}
     torn = {row["day"] for row in answers.trend if row["proven_count"] < max(row["listing_count"], 1)}
     days = []
     for day in _days(answers):
         row = told.get(day, {})
-        counts = (row.get(name, 0) for name in ("granted", "changed", "withdrawn", "first_seen"))
-        days.append(ChangeDay(day, *counts, is_whole=day not in torn))
+        days.append(
+            ChangeDay(
+                day=day,
+                granted=row.get("granted", 0),
+                changed=row.get("changed", 0),
+                withdrawn=row.get("withdrawn", 0),
+                found=row.get("first_seen", 0),
+                is_whole=day not in torn,
+            )
+        )
     return days
 
 
@@ -324,13 +330,16 @@ def _coverage(answers: Answers, labels: Labels) -> Coverage:
             ]
         ),
         gaps=_cut(
-            [(row["snapshot_date"], listing(row, labels), row["status"].replace("_", " "), row["reason"]) for row in gaps]
+            [
+                (row["snapshot_date"], listing(row, labels), row["status"].replace("_", " "), row["reason"])
+                for row in gaps
+            ]
         ),
     )
 
 
 def _freshness(answers: Answers, labels: Labels, now: datetime) -> Cut:
-    stale_first = sorted(answers.listings, key=lambda row: (row["proven_at"] or datetime.min.replace(tzinfo=UTC)))
+    stale_first = sorted(answers.listings, key=lambda row: row["proven_at"] or datetime.min.replace(tzinfo=UTC))
     return _cut(
         [
             Fresh(
@@ -347,5 +356,3 @@ def _freshness(answers: Answers, labels: Labels, now: datetime) -> Cut:
 
 def _cut(rows: list[Any]) -> Cut:
     return Cut(rows[:MOST_ROWS], max(0, len(rows) - MOST_ROWS))
-
-

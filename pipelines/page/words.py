@@ -31,7 +31,7 @@ def span(length: timedelta) -> str:
 def changed(now: int, before: int) -> str:
     """The difference with its sign, a true minus; `no change` is said in words."""
     difference = now - before
-    return f"{'+' if difference > 0 else '−'}{abs(difference):,}" if difference else "no change"  # noqa: RUF001
+    return f"{'+' if difference > 0 else '−'}{abs(difference):,}" if difference else "no change"
 
 
 class Labels:
