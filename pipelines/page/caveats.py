@@ -52,8 +52,8 @@ def _not_proven(answers: Answers, labels: Labels) -> Iterator[str]:
         last = proven_at.get(_key(row))
         known = f"the figures hold what was proven {moment(last)}" if last else "nothing was ever proven of it"
         what = {"partial": "incomplete", "failed": "failed"}.get(row["status"], "not observed")
-        reason = f" ({row['reason']})" if row["reason"] else ""
-        yield f"Not proven: {listing(row, labels)} was {what}{reason}; {known}."
+        reason = f": {row['reason']}" if row["reason"] else ""
+        yield f"Not proven: {listing(row, labels)} ({what}{reason}); {known}."
     if given_up:
         many = counted(given_up, "listing was", "listings were")
         yield f"{many} not observed for {DAYS_SHOWN} days or more; the figures hold the last proven state."
