@@ -127,6 +127,8 @@ def test_a_failed_listing_turns_the_run_red_after_the_others_are_published(
     assert "grant it, or remove the project" in told
     published = {row["project_id"] for row in ask(settings, "SELECT DISTINCT project_id FROM backup_shares")}
     assert published == {world.projects[1]}
+    page = (settings.reports_folder / "latest.html").read_text(encoding="utf-8")
+    assert "2 of 4 listings are not proven" in page
 
 
 def test_a_red_day_changes_nothing_of_its_listing_and_the_next_day_recovers(
