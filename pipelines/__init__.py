@@ -51,7 +51,8 @@
                      diagnosis.py    what is found there, judged
                      output.py       tables, CSV, JSON, Parquet
                      reports.py      the report pack: questions, parameters, answers
-                     export.py        the whole history as Parquet files
+                     page/           the daily report, one HTML page
+                     export.py       the whole history as Parquet files
                      dictionary.py   sql/README.md: columns, examples, worked questions
                      demo.py         several days in a minute
                      simulator/      a cloud that anyone can start, with everything that can go wrong

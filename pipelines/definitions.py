@@ -15,6 +15,7 @@ from pipelines.connect import utc_now
 from pipelines.defs.assets import (
     GROUP,
     backup_share_pages,
+    daily_report,
     histories,
     history_keeps_its_promises,
     staged_frames,
@@ -50,7 +51,7 @@ def build_definitions(
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     return dg.Definitions(
-        assets=[backup_share_pages, staged_frames, histories, sync_report],
+        assets=[backup_share_pages, staged_frames, histories, sync_report, daily_report],
         asset_checks=[history_keeps_its_promises],
         jobs=[job],
         schedules=[schedule],

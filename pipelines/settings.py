@@ -147,6 +147,11 @@ class Settings(BaseSettings):
         return self.data_dir / "staging"
 
     @property
+    def reports_folder(self) -> Path:
+        """The daily report: a page per day, and the latest."""
+        return self.data_dir / "reports"
+
+    @property
     def policy_path(self) -> Path | None:
         """The policy to read; None where there is none. What POLICY_FILE names is meant to be there."""
         usual = Path("policy.yaml")

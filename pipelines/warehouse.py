@@ -91,6 +91,14 @@ class Snapshot:
         with warehouse_errors():
             return ways_of(self.connection).stream(self.connection, question)
 
+    def query(self, sql: str, **parameters: Any) -> pa.Table:
+        """The answer to a question, as Arrow. `parameters` are bound to $name."""
+        with warehouse_errors():
+            answer = ways_of(self.connection).ask(self.connection, sql, parameters)
+        if answer is None:
+            raise WarehouseError("that statement has no answer: ask with SELECT")
+        return answer
+
 
 class Warehouse:
     """An open warehouse. Every method that writes is one transaction; a failed one changes nothing.

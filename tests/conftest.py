@@ -1,9 +1,10 @@
-"""Fixtures that many test files share: PostgreSQL; and the table of figures at the end of a run.
+"""Fixtures that many test files share: PostgreSQL, a browser; and the table of figures at the end of a run.
 
 Not here: how a server is found and run (postgres.py).
 """
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -13,6 +14,17 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.postgres import Postgres, Server, server_or_skip
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",  # tests may run as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +54,17 @@ def postgres_server() -> Iterator[Server]:
     """A server of the test's own, which may be killed and keeps what was committed."""
     with server_or_skip(durable=True) as server:
         yield server
+
+
+@pytest.fixture
+def chromium() -> str:
+    """The browser, for tests that look at a page."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("chromium is not installed; .ci/run installs it")
+        pytest.skip("chromium is not installed: nothing was tried in a browser")
+    return found
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ FLOORS = [
     {"client"},
     {"extract", "warehouse", "connect"},
     {"load", "duckdb_file", "postgres", "output", "ask", "reports", "export"},
-    {"publish"},
+    {"publish", "page"},
     {"rebuild"},
     {"retention", "explain"},
     {"defs", "doctor"},
@@ -48,6 +48,10 @@ PURE = {
     "redact",
     "observation",
     "errors",
+    "page.says",
+    "page.caveats",
+    "page.words",
+    "page.charts",
 }
 IO_MODULES = {
     "os",

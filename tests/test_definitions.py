@@ -85,7 +85,7 @@ def test_a_sync_publishes_every_share_of_every_listing(settings: Settings, servi
     assert ledger == [{"status": "covered", "may_close": True, "sync_id": outcome.sync_id}] * 4
 
 
-def test_the_graph_is_one_line_from_pages_to_report() -> None:
+def test_the_graph_is_one_line_from_pages_to_reports() -> None:
     graph = build_definitions(isolated_settings).resolve_asset_graph()
     parents = {
         key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
@@ -99,6 +99,7 @@ def test_the_graph_is_one_line_from_pages_to_report() -> None:
         "backup_share_history": ["staged_backup_shares", "staged_backups"],
         "backup_history": ["staged_backup_shares", "staged_backups"],
         "sync_report": ["backup_history", "backup_share_history"],
+        "daily_report": ["backup_history", "backup_share_history"],
     }
 
 
@@ -126,6 +127,8 @@ def test_a_failed_listing_turns_the_run_red_after_the_others_are_published(
     assert "grant it, or remove the project" in told
     published = {row["project_id"] for row in ask(settings, "SELECT DISTINCT project_id FROM backup_shares")}
     assert published == {world.projects[1]}
+    page = (settings.reports_folder / "latest.html").read_text(encoding="utf-8")
+    assert "2 of 4 listings are not proven" in page
 
 
 def test_a_red_day_changes_nothing_of_its_listing_and_the_next_day_recovers(

@@ -109,7 +109,7 @@ def test_a_file_begins_with_its_question_and_its_grain(path):
 
 def run(warehouse, path: Path):
     text = path.read_text(encoding="utf-8")
-    wanted = {"sync_id": "sync of 03-02 06", "share_id": S1}
+    wanted = {"sync_id": "sync of 03-02 06", "share_id": S1, "moment": day(7), "day": day(7).date(), "since": day(1)}
     return warehouse.query(text, **{name: value for name, value in wanted.items() if f"${name}" in text})
 
 

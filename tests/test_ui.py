@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,20 +20,11 @@ from pipelines.defs.run import prepare_home
 from pipelines.simulator.server import serve
 from pipelines.simulator.service import DEMO_TOKEN, Service
 from pipelines.simulator.world import World
+from tests.conftest import CHROMIUM_FLAGS
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 JOB = "locations/backup_shares/jobs/sync_backup_shares"
-CHROMIUM_FLAGS = [
-    "--no-sandbox",  # tests may run as root
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
 READY = """{workspaceOrError{... on Workspace{locationEntries{loadStatus locationOrLoadError{
   __typename ... on PythonError{message}}}}} instance{daemonHealth{allDaemonStatuses{required healthy}}}}"""
 RUN = "query($id:ID!){runOrError(runId:$id){... on Run{status}}}"
@@ -108,16 +98,6 @@ class DagsterDev:
 
 
 @pytest.fixture
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium is not installed; .ci/run installs it")
-        pytest.skip("chromium is not installed: the UI was not tried in a browser")
-    return found
-
-
-@pytest.fixture
 def world() -> World:
     return World(projects=2, shares=20)
 
@@ -165,7 +145,7 @@ def test_materialize_all_in_the_browser_runs_the_sync_and_fills_the_warehouse(
         page.goto(f"{dagster.url}/{JOB}", wait_until="domcontentloaded")
         button = page.get_by_role("button", name="Materialize all")
         expect(button).to_be_enabled()
-        expect(page.get_by_text("View 6 assets")).to_be_visible()
+        expect(page.get_by_text("View 7 assets")).to_be_visible()
         page.screenshot(path=shots / "graph.png")
         with page.expect_response(is_launch) as launched:
             button.click()

@@ -1,6 +1,7 @@
-"""The commands that hand out what the warehouse knows: `report` and `export`.
+"""The commands that hand out what the warehouse knows: `report`, `daily-report` and `export`.
 
-Not here: the questions (sql/reports/), how a parameter is read (reports.py), what an export holds (export.py).
+Not here: the questions (sql/reports/), how a parameter is read (reports.py), what an export holds (export.py), what the
+daily report says (page/).
 """
 
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from pathlib import Path
 import click
 
 from pipelines.cli.frame import answer_options, check_output, deliver, main, told_plainly
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, system_words
 from pipelines.settings import load_settings
 
 
@@ -51,6 +52,35 @@ def _split(given: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"-p {name} is given twice")
         values[name] = value
     return values
+
+
+@main.command("daily-report")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write. Unset: DATA_DIR/reports, as the sync does.",
+)
+def daily_report(output: Path | None) -> None:
+    """Write the page of the last observed day, one HTML file that needs nothing else. The sync writes it as well."""
+    from pipelines.page.written import make_page, publish_page, write_whole
+    from pipelines.publish import reading
+
+    with told_plainly():
+        settings = load_settings()
+        with reading(settings.warehouse_address()) as warehouse:
+            if warehouse is None:
+                raise ConfigurationError("there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync first")
+            page, html = make_page(warehouse, datetime.now(UTC))
+        if output is None:
+            if page is None:
+                raise ConfigurationError("nothing was observed yet: run a sync first")
+            output = publish_page(settings.reports_folder, page, html)
+        else:
+            try:
+                write_whole(output, html)
+            except OSError as error:
+                raise ConfigurationError(f"--output: cannot write {output}: {system_words(error)}") from None
+    click.echo(output)
 
 
 @main.command()

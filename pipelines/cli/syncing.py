@@ -53,6 +53,8 @@ def demo(days: int) -> None:
     for query in DEMO_QUERIES:
         line = f'WAREHOUSE_URL={made.address} .venv/bin/backup-shares query "{query}"'
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+    page = f"\nThe report of the last day, for a browser: {folder / 'reports' / 'latest.html'}"
+    console.print(page, soft_wrap=True, highlight=False, markup=False)
 
 
 def _day_line(day: int, warehouse: "Warehouse | None", sync_id: str) -> str:

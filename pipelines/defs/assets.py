@@ -1,4 +1,4 @@
-"""The graph: pages -> staged shares and backups -> histories -> report. Each asset calls a verb and says what it did.
+"""The graph: pages -> staged shares and backups -> histories -> reports. Each asset calls a verb and says what it did.
 
 Assets hand each other nothing but the landing and the warehouse, so any of them can be materialized alone: the
 histories record whatever is landed and not recorded yet.
@@ -293,6 +293,37 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         told = "\n".join([text, *closed, *policy, *problems, *held, *unread])
         raise dg.Failure(description=told, metadata=metadata, allow_retries=False)
     return dg.MaterializeResult(metadata=metadata)
+
+
+@dg.asset(deps=["backup_share_history", "backup_history"], group_name=GROUP, kinds={"html"})
+def daily_report(client: Client, warehouse: WarehouseDoor) -> dg.MaterializeResult[Any]:
+    """One HTML page for people: what is shared, what changed, what needs a word, and what is not known of the day.
+
+    Beside the sync report and not behind it: a day on which something was not proven needs its page most.
+    """
+    from pipelines.page.charts import thumbnail
+    from pipelines.page.written import make_page, publish_page
+
+    with plain_failures(), warehouse.reading() as published:
+        if published is None:
+            raise dg.Failure(description="nothing was published yet: materialize the histories first")
+        page, html = make_page(published, client.now())
+        if page is None:
+            raise dg.Failure(description="nothing was observed yet: materialize backup_share_pages first")
+        file = publish_page(warehouse.reports, page, html)
+    return dg.MaterializeResult(
+        metadata={
+            "page": dg.MetadataValue.path(str(file.absolute())),
+            "day": str(page.day),
+            "verdict": page.verdict,
+            "figures": _table(
+                [{"figure": each.name, "value": each.value, "change": each.change} for each in page.figures]
+            ),
+            "open_findings": sum(page.severities.values()),
+            "not_known": len(page.caveats.rows) + page.caveats.more,
+            "shares_over_time": dg.MetadataValue.md(thumbnail(page) or "one day was observed so far"),
+        }
+    )
 
 
 TOLERATED_REJECTS = 0.05

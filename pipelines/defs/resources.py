@@ -38,7 +38,7 @@ class ClientResource:
 
 @dataclass(frozen=True)
 class WarehouseResource:
-    """Landing, staging and warehouse as configured."""
+    """Landing, staging, warehouse and daily reports as configured."""
 
     load_settings: Callable[[], Settings]
 
@@ -49,6 +49,10 @@ class WarehouseResource:
     @property
     def staging(self) -> Path:
         return self.load_settings().staging_folder
+
+    @property
+    def reports(self) -> Path:
+        return self.load_settings().reports_folder
 
     def writing(self) -> AbstractContextManager[Warehouse]:
         settings = self.load_settings()
