@@ -85,7 +85,7 @@ def diagram() -> str:
 
 def _key_columns(table: Table) -> list[str]:
     own = table.info.get("row_key", [])
-    foreign = [key.parent.name for key in table.foreign_keys]
+    foreign = [column.name for column in table.columns if column.foreign_keys]
     marks = {
         name: [*(["PK"] if name in own else []), *(["FK"] if name in foreign else [])] for name in [*own, *foreign]
     }

@@ -120,7 +120,7 @@ def test_a_sync_with_a_failing_listing_exits_1_and_says_which_and_what_to_do(tmp
 
 def test_a_query_answers_in_every_format(synced: tuple[Path, str], service: Service) -> None:
     folder, _ = synced
-    sql = "SELECT share_id, share_created_at FROM backup_shares ORDER BY share_id"
+    sql = "-- a comment = no option\nSELECT share_id, share_created_at FROM backup_shares ORDER BY share_id"
     expected = sorted(record["id"] for record in service.world.shares(0))
 
     as_json = json.loads(run(folder, "query", sql, "--format", "json").stdout)

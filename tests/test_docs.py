@@ -40,7 +40,7 @@ def test_every_relation_that_the_readme_names_exists() -> None:
     from pipelines.schema import metadata
 
     named = set(re.findall(r"`((?:backup|observations|observed|rejected|schema)[a-z_]*)`", readme()))
-    assert {"backup_shares", "backups", "backup_share_changes", "observations", "rejected_records"} <= named
+    assert {"backup_shares", "backups", "backup_share_changes", "rejected_records"} <= named
     assert named <= {*metadata.tables, *view_queries(), *function_queries()}
 
 
