@@ -112,7 +112,7 @@ def rounds(few: int, many: int):
 # --- the line ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("times", rounds(50, 500))
+@pytest.mark.parametrize("times", rounds(50, 300))
 @pytest.mark.parametrize("way", ["the reply is lost", "it never arrives"])
 def test_a_commit_of_which_nobody_heard_is_looked_up_and_recorded_once(
     line, postgres_url, undisturbed, figures, way, times
@@ -350,7 +350,7 @@ def hear(process: subprocess.Popen) -> str:
     return process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize("times", rounds(3, 50))
+@pytest.mark.parametrize("times", rounds(3, 30))
 def test_a_server_killed_while_a_process_loads_goes_on_after_a_restart(
     postgres_server, landing, undisturbed, rng, figures, times
 ):
@@ -376,7 +376,7 @@ def test_a_server_killed_while_a_process_loads_goes_on_after_a_restart(
     assert facts(url) == undisturbed(landing)
 
 
-@pytest.mark.parametrize("times", rounds(3, 100))
+@pytest.mark.parametrize("times", rounds(3, 50))
 def test_a_loader_killed_at_any_moment_leaves_the_state_before_or_after(
     postgres_url, landing, undisturbed, rng, figures, times
 ):
@@ -496,7 +496,7 @@ def remains(url: str) -> dict[str, list[str]]:
 # --- several at once --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("times", rounds(100, 1000))
+@pytest.mark.parametrize("times", rounds(100, 600))
 def test_two_processes_that_load_the_same_at_once_record_everything_once(
     postgres_url, landing, undisturbed, figures, times
 ):
@@ -523,7 +523,7 @@ def whole(number: int):
     return make_observation(at, sync_id=f"sync {number}"), make_page(*shares)
 
 
-@pytest.mark.parametrize("times", rounds(200, 5000))
+@pytest.mark.parametrize("times", rounds(200, 3000))
 def test_a_reader_sees_whole_observations_only(postgres_url, figures, times):
     figures("publishes under a reader's eyes, PostgreSQL", 0)
     question = """

@@ -195,8 +195,8 @@ def test_five_thousand_runs_with_random_changes_lose_nothing(figures) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("part", range(1, 6))
-def test_fifty_thousand_runs_with_random_changes_lose_nothing(part: int, figures) -> None:
+@pytest.mark.parametrize("part", range(1, 4))
+def test_thirty_thousand_runs_with_random_changes_lose_nothing(part: int, figures) -> None:
     run_at_random(2000, figures, first=part * 10_000)
 
 
