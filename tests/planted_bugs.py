@@ -566,8 +566,8 @@ BUGS = [
     Bug(
         "print names of strangers as they are",
         "pipelines/output.py",
-        "rows = [[printable(_text(value)) for value in row]",
-        "rows = [[_text(value) for value in row]",
+        "rows = [[printable(as_text(value)) for value in row]",
+        "rows = [[as_text(value) for value in row]",
         "tests/test_cli.py::test_hostile_names_do_not_steer_the_terminal",
     ),
     Bug(
