@@ -242,7 +242,10 @@ def _this_machine(settings: Settings, found: Sequence[Account], now: datetime) -
                 yield Finding("warehouse", about, judgement)
                 ledger = Ledger.empty()
             else:
-                yield Finding("warehouse", about, _version(warehouse))
+                version = _version(warehouse)
+                yield Finding("warehouse", about, version)
+                if version.state is State.BROKEN:
+                    return  # nothing else can be asked of it
                 yield from _promises(warehouse)
                 yield from _history(warehouse, found, now)
                 ledger = warehouse.ledger()

@@ -418,6 +418,7 @@ def test_a_history_that_breaks_a_promise_is_told(synced, service):
 def test_a_warehouse_of_another_version_is_broken(synced, service):
     with duckdb.connect(str(synced.data_dir / "warehouse.duckdb")) as connection:
         connection.execute("UPDATE schema_version SET version = 99")
+        connection.execute("DROP TABLE observed_drift")
 
     found = findings(synced, service)
 
