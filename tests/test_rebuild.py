@@ -131,11 +131,14 @@ def test_an_observation_that_came_late_is_refused_by_a_load_and_used_by_a_rebuil
     assert versions(published) == [(S1, None, day(1), day(1, 12)), (S1, None, day(2), day(3)), *VERSIONS[1:]]
 
 
-def test_a_damaged_page_is_named_and_nothing_is_published(published, landing):
+@pytest.mark.parametrize(("place", "lost"), [(1, 2), (-1, 1)], ids=["and what waits for it", "alone"])
+def test_a_damaged_page_is_named_and_nothing_is_published(published, landing, place, lost):
     before = everything(published)
-    damaged = sorted(landing.rglob("*.parquet"))[1]
+    damaged = sorted(landing.rglob("*.parquet"))[place]
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    with pytest.raises(LandingError, match=rf"2 landed observations cannot be loaded.*{damaged.stem}.* is damaged"):
+    with pytest.raises(
+        LandingError, match=rf"{lost} landed observations cannot be loaded.*{damaged.stem}.* is damaged"
+    ):
         rebuild(published, landing)
     assert everything(published) == before
 
