@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pipelines.page.asked import ask as ask_for_page
 from pipelines.publish import reading, writing
 from pipelines.reports import load_report, report_names, run_report
 from pipelines.schema import arrow_schema, backup_history, backup_share_history, observations, report
@@ -165,6 +166,7 @@ def _time(warehouse: Warehouse, last: datetime, rounds: int) -> None:
     }
     for name in report_names():
         questions[f"report {name}"] = lambda name=name: run_report(warehouse, load_report(name), {}, last)
+    questions["the daily report, without its charts"] = lambda: ask_for_page(warehouse)
     for name, ask in questions.items():
         times = []
         for _ in range(rounds):
@@ -172,7 +174,7 @@ def _time(warehouse: Warehouse, last: datetime, rounds: int) -> None:
             ask()
             times.append((time.perf_counter() - before, time.process_time() - cpu))
         took, cpu = (1000 * min(figures) for figures in zip(*times, strict=True))
-        print(f"  {name:34} {took:7.0f} ms  ({cpu:.0f} ms CPU)")
+        print(f"  {name:36} {took:7.0f} ms  ({cpu:.0f} ms CPU)")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,8 @@ def _svg(spec: Spec) -> str:
     import vl_convert
 
     svg: str = vl_convert.vegalite_to_svg({**spec, "width": WIDTH, "height": HEIGHT, "config": CONFIG})
-    return svg
+    # The image is the element around it, which has a name and a text: of every mark nobody wants to hear.
+    return svg.replace("<svg ", '<svg aria-hidden="true" ', 1)
 
 
 def _line(trend: Sequence[TrendDay], field: str, days: list[str], torn: list[str]) -> Spec:
