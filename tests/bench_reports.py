@@ -104,8 +104,8 @@ def main() -> None:
             kind = ", heavy" if options.heavy else ""
             print(
                 f"\n{options.days} days of {options.shares} shares{kind}: "
-                f"{warehouse.count(backup_share_history)} versions of shares, {warehouse.count(backup_history)} of backups;"
-                f" {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; least of {options.rounds}"
+                f"{warehouse.count(backup_share_history)} versions of shares, {warehouse.count(backup_history)} of "
+                f"backups; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; least of {options.rounds}"
             )
             print(f"  {'question':42} {'wall':>10} {'CPU':>10} {'bar':>10}  {'rows':>8}")
             time_all(questions(warehouse, last), options.rounds, options.only)
@@ -244,9 +244,6 @@ def questions(warehouse: Warehouse, last: datetime) -> Questions:
         "backups of a day, per status": ask(f"{per_status} backup_snapshots WHERE snapshot_date = $day GROUP BY 1"),
         "shares now, per recipient": ask(f"{per_recipient} backup_shares GROUP BY 1"),
         "backups now, per status": ask(f"{per_status} backups GROUP BY 1"),
-        "shares per day, whole year": ask(
-            "SELECT snapshot_date, count(*) FROM backup_share_snapshots GROUP BY 1", None
-        ),
         "share changes of a day": ask("SELECT * FROM backup_share_changes WHERE change_date = $day", REPORT),
         "share changes, whole year, per kind": ask(
             "SELECT change_type, count(DISTINCT event_id) FROM backup_share_changes GROUP BY 1", None
