@@ -224,7 +224,7 @@ def questions(warehouse: Warehouse, last: datetime) -> Questions:
         bound = {name: value for name, value in (("moment", middle), ("day", middle.date())) if f"${name}" in sql}
         return lambda: warehouse.query(sql, **bound), bar
 
-    per_recipient = "SELECT to_project_id, count(*) AS n, count(DISTINCT backup_id) AS backups FROM"
+    per_recipient = "SELECT to_project_id, count(*) AS n, max(share_created_at) AS newest FROM"
     per_status = "SELECT backup_status, count(*) AS n, sum(size_gb) AS gb FROM"
     every_share = "SELECT * FROM backup_shares_as_of($moment)"
     one_project = "WHERE to_project_id = md5('project 3')"
