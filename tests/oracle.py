@@ -402,13 +402,15 @@ class Story:
     def current(self, kind: dict[Listing, Oracle]) -> list[tuple[Any, ...]]:
         """Expected rows: key, content, direction, valid_from, last_observed_at.
 
-        Of the listings that ever told of the key, those proven on the latest day speak, the giver's first.
+        Of the listings that ever told of the key those speak that did so on the latest day, the giver's first. Where it
+        is open a listing speaks of it whenever it is proven, else it spoke last when it proved it gone.
         """
         found: dict[str, tuple[Any, ...]] = {}
         last = {each: max((at for at, _ in kind[each].snapshots.values()), default=None) for each in self.listings}
         for listing in self.listings:  # outgoing first
             for key, (start, _, content, _, _) in kind[listing].current().items():
-                days = [last[each].date() for each in self.listings if kind[each].versions.get(key)]
+                stories = {each: kind[each].versions[key] for each in self.listings if kind[each].versions.get(key)}
+                days = [(story[-1][1] or last[each]).date() for each, story in stories.items()]
                 if last[listing].date() == max(days):
                     found.setdefault(key, (key, content, str(listing.direction), start, last[listing]))
         return sorted(found.values())

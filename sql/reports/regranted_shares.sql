@@ -10,16 +10,10 @@
 --   days_between        days (UTC) from one to the other
 --   share_id            the new share
 --   previous_share_id   the one that was withdrawn; the same id where the service used it again
-with granted as (
+with events as materialized (
     select *
     from backup_share_changes
-    where change_type = 'granted' and not is_baseline
-),
-
-withdrawn as (
-    select *
-    from backup_share_changes
-    where change_type = 'withdrawn'
+    where change_type in ('granted', 'withdrawn')
 ),
 
 pairs as (
@@ -29,13 +23,14 @@ pairs as (
         w.change_date as withdrawn_date,
         w.share_id as previous_share_id,
         row_number() over (partition by g.event_id order by w.seen_at desc, w.share_id) as age_rank
-    from granted as g
-    inner join withdrawn as w
+    from events as g
+    inner join events as w
         on
             g.region = w.region
             and g.backup_id = w.backup_id
             and g.to_project_id = w.to_project_id
             and g.seen_at >= w.seen_at
+    where g.change_type = 'granted' and not g.is_baseline and w.change_type = 'withdrawn'
 )
 
 select

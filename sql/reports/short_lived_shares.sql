@@ -11,26 +11,25 @@
 --   last_seen_at      last walk that surely showed it
 --   gone_before       end of the walk that proved it gone
 --   hours_at_most     full hours from began_at to gone_before
-with granted as (
+with events as materialized (
     select *
     from backup_share_changes
-    where change_type = 'granted'
+    where change_type in ('granted', 'withdrawn')
 ),
 
-withdrawn as (
-    select *
-    from backup_share_changes
-    where change_type = 'withdrawn'
-),
-
+-- Of several grants before it the last one counts. No earlier one makes the life shorter: so first what is short.
 lives as (
     select
         w.*,
         coalesce(w.share_created_at, g.not_before) as began_at,
         row_number() over (partition by w.event_id order by g.seen_at desc) as age_rank
-    from withdrawn as w
-    inner join granted as g
+    from events as w
+    inner join events as g
         on w.region = g.region and w.share_id = g.share_id and w.seen_at > g.seen_at
+    where
+        w.change_type = 'withdrawn'
+        and g.change_type = 'granted'
+        and w.not_after - coalesce(w.share_created_at, g.not_before) <= cast($days as integer) * interval '1' day
 )
 
 select
@@ -44,5 +43,5 @@ select
     not_after as gone_before,
     cast(floor(extract(epoch from not_after - began_at) / 3600) as bigint) as hours_at_most
 from lives
-where age_rank = 1 and not_after - began_at <= cast($days as integer) * interval '1' day
+where age_rank = 1
 order by gone_before desc, region, share_id

@@ -1,8 +1,8 @@
 -- Which shares were granted, changed or withdrawn, and on which day was it seen?
 -- Grain: one row per event of a share, and of a change one per field that changed. Events are granted (was not there
 -- before), changed (content differs), withdrawn (proven gone). A share that several listings tell of is told by the one
--- that saw it first, of those the giver's; so what was told once stays told when another project is observed. If that
--- listing is not proven any more and those proven since say that the share is gone, its withdrawal is told by them.
+-- that saw it first, of those the giver's; so what was told once stays told when another project is observed. If another
+-- proved the share gone on a day after that listing was last proven, its withdrawal is told by that one.
 -- not_before and not_after are the bounds of the version that began or ended (backup_share_versions tells how they are
 -- found), as proved by the listing that tells of the event. Of a changed share there is a row for each changed_field,
 -- and all have the event_id of the change: count events by it. For an export that goes on where the last one ended,
@@ -46,6 +46,7 @@ looks as (
         o.observation_id,
         o.observed_at,
         o.finished_at,
+        o.is_proven,
         o.is_proven and o.may_close as proves_absence,
         -- It told of as many shares as were open after it, those aside whose record could not be read: so of each.
         o.is_proven
@@ -75,11 +76,26 @@ bounds as (
     )
 ),
 
-last_shows as (
-    select region, project_id, direction, max(observed_at) as shown_at
+proofs as (
+    select
+        region,
+        project_id,
+        direction,
+        min(case when is_proven then observed_at end) as first_observed_at,
+        max(case when is_proven then cast(observed_at at time zone 'UTC' as date) end) as last_proven_day,
+        max(case when shows_all then observed_at end) as shown_at
     from looks
-    where shows_all
     group by region, project_id, direction
+),
+
+-- Numbers instead of texts, of which every row would have to be hashed. listing_rank: the giver's before others.
+listings as (
+    select
+        *,
+        dense_rank() over (order by region) as region_number,
+        row_number() over (order by region, direction desc, project_id) as listing_rank
+    from proofs
+    where last_proven_day is not null
 ),
 
 quarantined as (
@@ -118,13 +134,66 @@ doubted as (
     group by h.region, h.project_id, h.direction, h.share_id, h.valid_from
 ),
 
-stories as (
+-- Versions that the next one follows at once. The ledger says which observations may have ended such.
+continued as (
     select
-        *,
-        lag(valid_from) over story as previous_valid_from,
-        lag(valid_to) over story as previous_valid_to
-    from backup_share_history
-    window story as (partition by region, project_id, direction, share_id order by valid_from)
+        l.listing_rank,
+        h.share_id,
+        h.valid_from,
+        h.valid_to
+    from backup_share_history as h
+    inner join observations as o
+        on h.closed_by = o.observation_id and o.shares_changed > 0
+    inner join backup_share_history as n
+        on h.closed_by = n.opened_by and h.share_id = n.share_id
+    inner join listings as l
+        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
+),
+
+-- The witness is the listing that saw it on the earliest day, of several the first: one number says both.
+sights as (
+    select
+        l.region_number,
+        h.share_id,
+        min(
+            cast(cast(h.valid_from at time zone 'UTC' as date) - date '0001-01-01' as bigint) * 1000000
+            + l.listing_rank
+        ) % 1000000 as listing_rank,
+        max(
+            case when h.closed_by is null then l.last_proven_day else cast(h.valid_to at time zone 'UTC' as date) end
+        ) as told_day,
+        max(case when h.closed_by is null then l.last_proven_day end) as open_day
+    from backup_share_history as h
+    inner join listings as l
+        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
+    group by l.region_number, h.share_id
+),
+
+-- And where the witness still tells it, but others that were proven later say that it is gone: they tell the end.
+tellers as (
+    select
+        listing_rank,
+        share_id,
+        true as is_witness
+    from sights
+    union all
+    select
+        l.listing_rank,
+        w.share_id,
+        false as is_witness
+    from sights as w
+    inner join listings as g
+        on w.listing_rank = g.listing_rank
+    inner join backup_share_history as h
+        on
+            g.region = h.region
+            and g.project_id = h.project_id
+            and g.direction = h.direction
+            and w.share_id = h.share_id
+            and h.closed_by is null
+    inner join listings as l
+        on w.region_number = l.region_number and w.listing_rank <> l.listing_rank
+    where w.told_day > w.open_day
 ),
 
 told as (
@@ -132,18 +201,29 @@ told as (
         h.*,
         o.finished_at as appeared_before,
         c.finished_at as disappeared_before,
-        coalesce(h.previous_valid_to = h.valid_from, false) as is_change,
+        l.listing_rank,
+        w.is_witness,
+        n.valid_from is not null as is_continued,
+        h.valid_from = l.first_observed_at as is_baseline,
+        b.valid_from as previous_valid_from,
+        b.valid_from is not null as is_change,
         case when d.share_id is null then o.absent_at else d.absent_at end as absent_at,
         case when d.share_id is null then o.shown_at else d.shown_before end as shown_before,
         case when d.share_id is not null then d.shown_at when h.closed_by is null then l.shown_at else c.shown_at end
             as shown_at
-    from stories as h
+    from backup_share_history as h
+    inner join listings as l
+        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
+    inner join tellers as w
+        on l.listing_rank = w.listing_rank and h.share_id = w.share_id
     inner join bounds as o
         on h.opened_by = o.observation_id
     left join bounds as c
         on h.closed_by = c.observation_id
-    left join last_shows as l
-        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
+    left join continued as b
+        on l.listing_rank = b.listing_rank and h.share_id = b.share_id and h.valid_from = b.valid_to
+    left join continued as n
+        on l.listing_rank = n.listing_rank and h.share_id = n.share_id and h.valid_from = n.valid_from
     left join doubted as d
         on
             h.region = d.region
@@ -169,100 +249,23 @@ bounded as (
     from told
 ),
 
-last_proof as (
-    select
-        region,
-        project_id,
-        direction,
-        max(cast(observed_at at time zone 'UTC' as date)) as last_proven_day
-    from observations
-    where is_proven
-    group by region, project_id, direction
-),
-
-witnesses as (
-    select
-        h.region,
-        h.share_id,
-        h.project_id,
-        h.direction,
-        p.last_proven_day,
-        bool_or(h.closed_by is null) as is_open,
-        max(h.valid_from) as last_valid_from,
-        row_number() over (
-            partition by h.region, h.share_id
-            order by
-                min(cast(h.valid_from at time zone 'UTC' as date)),
-                h.direction desc, -- outgoing before incoming
-                h.project_id
-        ) as witness_rank
-    from backup_share_history as h
-    inner join last_proof as p
-        on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
-    group by h.region, h.share_id, h.project_id, h.direction, p.last_proven_day
-),
-
-overtaken as (
-    select
-        region,
-        share_id,
-        max(last_proven_day) as last_proven_day
-    from witnesses
-    group by region, share_id
-    having
-        bool_or(witness_rank = 1 and is_open)
-        and max(last_proven_day) > max(case when is_open then last_proven_day end)
-),
-
 ended_elsewhere as (
-    select distinct on (h.region, h.share_id) h.*
-    from overtaken as o
-    inner join witnesses as w
-        on o.region = w.region and o.share_id = w.share_id and o.last_proven_day = w.last_proven_day
-    inner join bounded as h
-        on
-            w.region = h.region
-            and w.share_id = h.share_id
-            and w.project_id = h.project_id
-            and w.direction = h.direction
-            and w.last_valid_from = h.valid_from
-    order by h.region, h.share_id, h.valid_to desc, h.direction desc
+    select distinct on (region, share_id) *
+    from bounded
+    where not is_witness and closed_by is not null
+    order by region, share_id, valid_to desc, direction desc
 ),
 
-baselines as (
-    select region, project_id, direction, min(observed_at) as first_observed_at
-    from observations
-    where is_proven
-    group by region, project_id, direction
-),
-
-versions as (
-    select
-        h.*,
-        lead(h.valid_from) over story as next_valid_from,
-        h.valid_from = b.first_observed_at as is_baseline
-    from bounded as h
-    inner join witnesses as w
-        on
-            h.region = w.region
-            and h.share_id = w.share_id
-            and h.project_id = w.project_id
-            and h.direction = w.direction
-            and w.witness_rank = 1
-    inner join baselines as b
-        on h.region = b.region and h.project_id = b.project_id and h.direction = b.direction
-    window story as (partition by h.region, h.share_id order by h.valid_from)
-),
-
-events as (
+events as not materialized (
     select
         valid_from as seen_at,
         case when is_change then 'changed' else 'granted' end as change_type,
         opened_by as observation_id,
         appeared_after as not_before,
         appeared_before as not_after,
-        versions.*
-    from versions
+        bounded.*
+    from bounded
+    where is_witness
     union all
     select
         valid_to as seen_at,
@@ -270,9 +273,9 @@ events as (
         closed_by as observation_id,
         last_seen_at as not_before,
         disappeared_before as not_after,
-        versions.*
-    from versions
-    where closed_by is not null and (next_valid_from is null or next_valid_from > valid_to)
+        bounded.*
+    from bounded
+    where is_witness and closed_by is not null and not is_continued
     union all
     select
         valid_to as seen_at,
@@ -280,9 +283,7 @@ events as (
         closed_by as observation_id,
         last_seen_at as not_before,
         disappeared_before as not_after,
-        ended_elsewhere.*,
-        null as next_valid_from,
-        false as is_baseline
+        ended_elsewhere.*
     from ended_elsewhere
 ),
 

@@ -73,7 +73,9 @@ overtaken as (
     select
         h.region,
         h.share_id,
-        max(p.last_proven_day) as freshest_day,
+        max(
+            case when h.closed_by is null then p.last_proven_day else cast(h.valid_to at time zone 'UTC' as date) end
+        ) as freshest_day,
         max(case when h.closed_by is not null then h.valid_to end) as last_closed_at
     from left_open as k
     inner join backup_share_history as h
@@ -598,7 +600,10 @@ failures as (
                     where
                         h.region = other.region
                         and h.backup_id = other.backup_id
-                        and p.last_proven_day > b.last_proven_day
+                        and b.last_proven_day < case
+                            when other.closed_by is null then p.last_proven_day
+                            else cast(other.valid_to at time zone 'UTC' as date)
+                        end
                 )
                 then b.last_proven_at
             else h.valid_to

@@ -32,16 +32,28 @@ with versions as (
     from backup_history
 ),
 
+-- A number instead of three texts, of which every row would have to be sorted.
+listings as (
+    select
+        region,
+        project_id,
+        direction,
+        row_number() over (order by region, project_id, direction) as listing_number
+    from (select distinct region, project_id, direction from versions) as told
+),
+
 stories as (
     select
-        *,
-        lead(valid_from) over story as next_valid_from,
-        lead(valid_to) over story as next_valid_to,
-        lead(row_hash) over story as next_row_hash
-    from versions
+        v.*,
+        lead(v.valid_from) over story as next_valid_from,
+        lead(v.valid_to) over story as next_valid_to,
+        lead(v.row_hash) over story as next_row_hash
+    from versions as v
+    inner join listings as l
+        on v.region = l.region and v.project_id = l.project_id and v.direction = l.direction
     window story as (
-        partition by relation, region, project_id, direction, key_id
-        order by valid_from, valid_to
+        partition by v.relation, l.listing_number, v.key_id
+        order by v.valid_from, v.valid_to
     )
 ),
 
