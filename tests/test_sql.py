@@ -149,7 +149,7 @@ def test_every_view_is_made_and_there_is_no_other(diary):
 @pytest.mark.parametrize("path", sorted(sql_folder("views").glob("*.sql")), ids=name_of)
 def test_a_view_asks_tables_only_so_that_each_can_be_made_anew_in_any_order(path):
     code = re.sub(r"--.*", "", path.read_text(encoding="utf-8"))
-    within = set(re.findall(r"^(?:with )?(\w+)(?: \(\w+\))? as (?:materialized )?\($", code, re.MULTILINE))
+    within = set(re.findall(r"^(?:with )?(\w+)(?: \(\w+\))? as (?:(?:not )?materialized )?\($", code, re.MULTILINE))
     asked = set(re.findall(r"(?<!distinct )\b(?:from|join) (\w+)", code)) - within - {"lateral"}
     assert asked <= set(metadata.tables)
 
@@ -357,6 +357,21 @@ def test_a_giver_that_is_not_observed_any_more_does_not_keep_what_the_receiver_p
     see(warehouse, 2, None, [])
     assert rows(warehouse, "SELECT share_id FROM backup_shares") == []
     assert rows(warehouse, CHANGES) == [("03-01", "granted", S1, "outgoing"), ("03-02", "withdrawn", S1, "incoming")]
+
+
+def test_what_a_giver_showed_after_the_receiver_had_lost_it_is_not_withdrawn_when_the_giver_is_not_proven(warehouse):
+    see(warehouse, 1, [BY_GIVER], [BY_RECEIVER])
+    see(warehouse, 2, [BY_GIVER], [])
+    see(warehouse, 3, [BY_GIVER], [])
+    see(warehouse, 4, None, [])
+    assert rows(warehouse, "SELECT share_id, direction FROM backup_shares") == [(S1, "outgoing")]
+    assert rows(warehouse, "SELECT backup_id, direction FROM backups") == [(B1, "outgoing")]
+    now = "SELECT share_id, direction FROM backup_shares_as_of(TIMESTAMPTZ '2026-03-04 12:00:00+00')"
+    assert rows(warehouse, now) == [(S1, "outgoing")]
+    assert rows(warehouse, CHANGES) == [("03-01", "granted", S1, "outgoing")]
+    assert rows(warehouse, "SELECT change_type FROM backup_changes") == [("appeared",)]
+    ended = "SELECT rule FROM findings WHERE state = 'resolved' AND rule <> 'first_ever_recipient'"
+    assert rows(warehouse, ended) == []
 
 
 def test_two_listings_that_differ_on_the_same_day_are_a_finding_and_no_withdrawal(warehouse):
