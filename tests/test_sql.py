@@ -191,31 +191,6 @@ def test_no_view_shows_the_sentinel_or_the_fingerprint(diary, view):
     assert all(value is None or value.year < 9999 for column in times for value in column)
 
 
-COMMENTS = {
-    "duckdb": (
-        "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE schema_name = 'main'",
-        "SELECT table_name, comment FROM duckdb_tables()",
-    ),
-    "postgresql": (
-        """SELECT c.relname::text, a.attname::text, col_description(c.oid, a.attnum) FROM pg_class AS c
-        INNER JOIN pg_attribute AS a ON c.oid = a.attrelid
-        WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace AND a.attnum > 0""",
-        """SELECT relname::text, obj_description(oid) FROM pg_class
-        WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace""",
-    ),
-}
-
-
-def test_every_table_and_every_column_is_explained_in_the_database(diary):
-    diary.migrate()  # with comments, which tests otherwise spare themselves
-    of_columns, of_tables = COMMENTS[diary._engine.dialect.name]
-    found = rows(diary, of_columns)
-    comments = {(table, column): comment for table, column, comment in found if table in metadata.tables}
-    assert len(comments) == sum(len(table.columns) for table in metadata.tables.values())
-    assert [place for place, comment in comments.items() if not comment or not comment.endswith(".")] == []
-    assert dict(rows(diary, of_tables)) == {name: table.comment for name, table in metadata.tables.items()}
-
-
 FULL_BACKUP = {
     "volume_id": "a volume",
     "snapshot_id": "a snapshot of the volume",
