@@ -135,6 +135,13 @@ class Settings(BaseSettings):
             "there is one."
         ),
     ] = None
+    daily_report: Annotated[
+        bool,
+        Field(
+            description="Whether a sync also writes the page of the day, `DATA_DIR/reports/latest.html`. "
+            "`backup-shares daily-report` writes it at any time."
+        ),
+    ] = True
     sync_hour: Annotated[int, Field(ge=0, le=23, description="Hour of the daily schedule, UTC.")] = 3
 
     @property

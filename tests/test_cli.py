@@ -34,9 +34,17 @@ KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     """`backup-shares ...` in an empty folder, with nothing of this process's settings."""
-    kept = {name: value for name, value in os.environ.items() if name in KEPT}
+    settings = {name: value for name, value in os.environ.items() if name in KEPT}
+    settings |= {"DAILY_REPORT": "no"} | environment  # it would cost every sync a second
     command = [sys.executable, "-m", "pipelines.cli", *arguments]
-    return subprocess.run(command, cwd=folder, env=kept | environment, capture_output=True, check=False, timeout=120)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=settings,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,7 @@ class Clocks:
             vbs_token="token",
             vbs_projects=self.world.projects[0],
             data_dir=folder / "data",
+            daily_report=False,
         )
 
     def sync(self, right: datetime, error: timedelta = timedelta(0)) -> RunOutcome:

@@ -406,6 +406,7 @@ class Operation:
                 "DATA_DIR": str(self.house.folder),
                 "LANDING_DIR": str(self.house.landing),
                 "WAREHOUSE_URL": self.house.address,
+                "DAILY_REPORT": "no",
             }
             self._healthy(settings)
             while self.outcomes["killed"] < kills or self.outcomes["cancelled"] < cancels:

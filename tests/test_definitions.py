@@ -51,6 +51,7 @@ def settings(world: World, tmp_path: Path) -> Settings:
         vbs_token=CANARY,
         vbs_projects=",".join(world.projects),
         data_dir=tmp_path / "data",
+        daily_report=False,
     )
 
 
@@ -115,6 +116,7 @@ def test_the_schedule_is_daily_in_utc_at_the_configured_hour_and_on() -> None:
 def test_a_failed_listing_turns_the_run_red_after_the_others_are_published(
     settings: Settings, service: Service, world: World
 ) -> None:
+    settings = settings.model_copy(update={"daily_report": True})
     revoked = world.projects[0]
     service.faults = [Fault(Operation.DETAIL, project_id=revoked, status=403)]
 
@@ -372,7 +374,7 @@ def in_clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         path.write_text(json.dumps({"clouds": content}))
         path.chmod(0o600)
         monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(path))
-        return isolated_settings(vbs_clouds=",".join(clouds), data_dir=tmp_path / "data")
+        return isolated_settings(vbs_clouds=",".join(clouds), data_dir=tmp_path / "data", daily_report=False)
 
     return write
 

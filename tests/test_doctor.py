@@ -54,6 +54,7 @@ def settings(tmp_path: Path, world: World) -> Settings:
         vbs_projects=",".join(world.projects),
         vbs_region="eu-de",
         data_dir=tmp_path / "data",
+        daily_report=False,
     )
 
 

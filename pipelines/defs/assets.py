@@ -304,6 +304,8 @@ def daily_report(client: Client, warehouse: WarehouseDoor) -> dg.MaterializeResu
     from pipelines.page.charts import thumbnail
     from pipelines.page.written import make_page, publish_page
 
+    if not client.load_settings().daily_report:
+        return dg.MaterializeResult(metadata={"verdict": "switched off (DAILY_REPORT)"})
     with plain_failures(), warehouse.reading() as published:
         if published is None:
             raise dg.Failure(description="nothing was published yet: materialize the histories first")
