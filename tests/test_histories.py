@@ -219,10 +219,10 @@ HISTORIES = "histories against the oracle after every step, DuckDB in memory"
 LANDED_HISTORIES = "histories through the landing on both engines, and rebuilt"
 
 
-@pytest.mark.parametrize("first", range(0, 60, 30))
+@pytest.mark.parametrize("first", range(0, 40, 20))
 def test_generated_histories_are_what_the_oracle_says_after_every_step(first, figures):
     figures(HISTORIES, 30)
-    live_through(range(first, first + 30))
+    live_through(range(first, first + 20))
 
 
 @pytest.mark.parametrize("seed", range(10_000, 10_020))
