@@ -15,7 +15,7 @@ with proven_days as (
 
 -- Numbers instead of texts, of which every row would have to be hashed: half the time of the whole question.
 -- listing_rank: of the listings of a region that tell of a share the first is believed, the giver's before others.
--- Day by day, so that a question for one day is worked out for that day only.
+-- Day by day, and told is not kept as a whole, so that a question for one day is worked out for that day only.
 listings as (
     select
         *,
@@ -24,7 +24,7 @@ listings as (
     from proven_days
 ),
 
-told as (
+told as not materialized (
     select
         d.snapshot_date,
         d.observed_at,
