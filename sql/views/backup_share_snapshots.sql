@@ -17,26 +17,23 @@ with proven_days as (
 
 -- Numbers instead of texts, of which every row would have to be hashed: half the time of the whole question.
 -- listing_rank: of the listings of a region that tell of a share the first is believed, the giver's before others.
+-- Day by day, and told is not kept as a whole, so that a question for one day is worked out for that day only.
 listings as (
     select
-        region,
-        project_id,
-        direction,
-        dense_rank() over (order by region) as region_number,
-        row_number() over (order by region, direction desc, project_id) as listing_rank
-    from (select distinct region, project_id, direction from observations where is_proven) as proven
+        *,
+        dense_rank() over (partition by snapshot_date order by region) as region_number,
+        row_number() over (partition by snapshot_date order by region, direction desc, project_id) as listing_rank
+    from proven_days
 ),
 
-told as (
+told as not materialized (
     select
         d.snapshot_date,
         d.observed_at,
-        l.region_number,
-        l.listing_rank,
+        d.region_number,
+        d.listing_rank,
         h.*
-    from proven_days as d
-    inner join listings as l
-        on d.region = l.region and d.project_id = l.project_id and d.direction = l.direction
+    from listings as d
     inner join backup_share_history as h
         on
             d.region = h.region
