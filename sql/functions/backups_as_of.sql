@@ -19,7 +19,7 @@ with last_proof as (
     group by region, project_id, direction
 ),
 
--- Numbers instead of texts, of which every row would have to be hashed: half the time of the whole question.
+-- Numbers instead of texts, of which every row would have to be hashed.
 -- listing_rank: of the listings of a region that tell of a backup the first is believed, the giver's before others.
 listings as (
     select

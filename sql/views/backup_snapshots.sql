@@ -15,7 +15,7 @@ with proven_days as (
     group by region, project_id, direction, cast(observed_at at time zone 'UTC' as date)
 ),
 
--- Numbers instead of texts, of which every row would have to be hashed: half the time of the whole question.
+-- Numbers instead of texts, of which every row would have to be hashed.
 -- listing_rank: of the listings of a region that tell of a backup the first is believed, the giver's before others.
 -- Day by day, and told is not kept as a whole, so that a question for one day is worked out for that day only.
 listings as (
