@@ -71,6 +71,17 @@ def reading(url: URL) -> Iterator[Warehouse | None]:
         warehouse.close()
 
 
+@contextmanager
+def aside(file: Path) -> Iterator[Warehouse]:
+    """A warehouse with empty tables and no views in a file that is not there yet; nobody else knows of it."""
+    warehouse = Warehouse(_engine(file, file, config=_PRIVATE_COPY))
+    try:
+        warehouse.make_bare()
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
 def current_writer(published: Path) -> str | None:
     """The process that writes the warehouse now; None: nobody does. Nothing is made, and nobody is kept waiting."""
     try:

@@ -77,3 +77,8 @@ def rebuilding(
     if url.drivername == SERVER:
         return postgres.rebuilding(url, wait=wait, sleep=sleep)
     return duckdb_file.writing(url, wait=wait, keep=keep, sleep=sleep, afresh=True)
+
+
+def aside(file: Path) -> AbstractContextManager[Warehouse]:
+    """A warehouse in a DuckDB file that is not there yet, with empty tables and no views; it is never published."""
+    return duckdb_file.aside(file)

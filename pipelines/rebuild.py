@@ -21,24 +21,21 @@ from pipelines import baseline
 from pipelines.errors import LandingError, printable
 from pipelines.landing import landed_files
 from pipelines.load import load_pending, load_policies
-from pipelines.publish import reading, rebuilding
+from pipelines.publish import aside, reading, rebuilding
 from pipelines.schema import LANDED
 from pipelines.warehouse import Warehouse
 
 
-def rebuild(
-    address: str, landing: Path, *, wait: float = 60.0, keep: int = 1, before: datetime | None = None
-) -> dict[str, int]:
+def rebuild(address: str, landing: Path, *, wait: float = 60.0, keep: int = 1) -> dict[str, int]:
     """Make the warehouse again from the landing and publish it whole; returns the rows of each table.
 
-    A landing that was pruned begins with its baseline. `before`: as if nothing had been observed from then on.
-    `keep`: as `writing`.
+    A landing that was pruned begins with its baseline. `keep`: as `writing`.
 
     Raises LandingError, and leaves the published warehouse as it is, when there is nothing landed or an observation
     cannot be loaded; WarehouseBusyError and WarehouseError as `writing`.
     """
     with rebuilding(address, wait=wait, keep=keep) as warehouse:
-        _load_all(warehouse, landing, before)
+        _load_all(warehouse, landing)
         return {table.name: warehouse.count(table) for table in LANDED}
 
 
@@ -86,17 +83,19 @@ def verify(address: str, landing: Path) -> Difference | None:
 
 @contextmanager
 def rebuilt_aside(landing: Path, *, before: datetime | None = None) -> Iterator[Warehouse]:
-    """A warehouse made from the landing as by `rebuild`, in a file of its own that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="backup-shares-") as folder:
-        address = f"duckdb:///{folder}/rebuilt.duckdb"
-        rebuild(address, landing, before=before)
-        with reading(address) as warehouse:
-            if warehouse is None:
-                raise LandingError("the rebuilt warehouse is gone")
-            yield warehouse
+    """The tables made from the landing as by `rebuild`, in a file of their own that is gone afterwards.
+
+    `before`: as if nothing had been observed from then on.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="backup-shares-") as folder,
+        aside(Path(folder) / "rebuilt.duckdb") as warehouse,
+    ):
+        _load_all(warehouse, landing, before)
+        yield warehouse
 
 
-def _load_all(warehouse: Warehouse, landing: Path, before: datetime | None) -> None:
+def _load_all(warehouse: Warehouse, landing: Path, before: datetime | None = None) -> None:
     frozen = baseline.find(landing)
     if frozen is None and not landed_files(landing):
         raise LandingError(f"nothing is landed in {landing} (LANDING_DIR): there is nothing to rebuild from")

@@ -16,7 +16,7 @@ import duckdb
 import pandas as pd
 import psycopg
 import pyarrow as pa
-from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, case, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -111,14 +111,17 @@ class Warehouse:
         self._engine = engine
         self._sleep = sleep
 
-    def migrate(self, *, commented: bool = True) -> None:
+    def migrate(self) -> None:
         """Make the tables that are missing and the views from sql/views/, unless all is as this program wants it.
 
-        On a server the groups of sql/roles/ get their rights then. Without comments it takes half the time, which
-        counts where thousands are made and none is kept.
+        On a server the groups of sql/roles/ get their rights then.
         Raises WarehouseError for tables that another version of this program made.
         """
-        self._transact(lambda connection: make_tables(connection, commented=commented))
+        self._transact(make_tables)
+
+    def make_bare(self) -> None:
+        """Make the tables only, in an empty warehouse: enough where it is compared with another and thrown away."""
+        self._transact(_make_bare_tables)
 
     def made(self) -> "Made | None":
         """What made the tables that are there; None where there are none."""
@@ -141,7 +144,6 @@ class Warehouse:
             ways_of(connection).hold(connection, str(observation.listing))
             if _is_recorded(connection, observation, sha256):
                 return
-            _refuse_out_of_order(connection, observation)
             counts = dict.fromkeys(_COUNTS, 0)
             if observation.status.is_proven:
                 counts = _record_changes(connection, observation, normalized)
@@ -157,7 +159,7 @@ class Warehouse:
 
         def work(connection: Connection) -> None:
             ways_of(connection).hold(connection, "beginning")
-            if not _value(connection, select(func.count()).select_from(observations)):
+            if not connection.execute(select(func.count()).select_from(observations)).scalar_one():
                 for table in FACTS:
                     _append(connection, table, facts[table.name])
 
@@ -252,12 +254,12 @@ ATTEMPTS = 3
 """Times that a transaction is begun before the warehouse is taken for broken."""
 
 
-def make_tables(connection: Connection, *, commented: bool = True) -> None:
+def make_tables(connection: Connection) -> None:
     ways_of(connection).hold(connection, "schema")
     found = _version_of_ours(connection)
-    statements = list(ddl(connection.dialect, commented=commented))
+    statements = list(ddl(connection.dialect))
     views, functions = view_queries(), function_queries()
-    told = list(_comments(ways_of(connection), views, functions)) if commented else []
+    told = list(_comments(ways_of(connection), views, functions))
     grants = (sql_folder("roles") / "grants.sql").read_text(encoding="utf-8")
     made_by = "\0".join([*statements, *views.values(), *functions.values(), *told, grants])
     definition = hashlib.sha256(made_by.encode()).hexdigest()
@@ -274,6 +276,11 @@ def make_tables(connection: Connection, *, commented: bool = True) -> None:
     ways_of(connection).give_rights(connection, grants)
     connection.execute(schema_version.delete())
     connection.execute(insert(schema_version).values(version=SCHEMA_VERSION, definition_sha256=definition))
+
+
+def _make_bare_tables(connection: Connection) -> None:
+    ways_of(connection).run(connection, list(ddl(connection.dialect, commented=False)))
+    connection.execute(insert(schema_version).values(version=SCHEMA_VERSION, definition_sha256=""))
 
 
 def _comments(ways: EngineWays, views: Mapping[str, str], functions: Mapping[str, str]) -> Iterator[str]:
@@ -356,24 +363,24 @@ def _of_listing(table: Table, listing: Listing) -> Any:
 
 
 def _is_recorded(connection: Connection, observation: Observation, sha256: str) -> bool:
+    """Raises OutOfOrderError where it is not, and can not be any more."""
+    mine = _of_listing(observations, observation.listing)
     same = observations.c.observation_id == observation.observation_id
-    recorded = _value(connection, select(observations.c.landing_sha256).where(same))
+    found = select(
+        func.max(case((same, observations.c.landing_sha256))), func.max(case((mine, observations.c.observed_at)))
+    ).where(same | mine)
+    recorded, last = connection.execute(found).all()[0]
     if recorded is not None and recorded != sha256:
         raise WarehouseError(
             f"observation {observation.observation_id} was recorded from another landing file: "
             "the file was changed afterwards, restore it from a backup"
         )
-    return recorded is not None
-
-
-def _refuse_out_of_order(connection: Connection, observation: Observation) -> None:
-    mine = _of_listing(observations, observation.listing)
-    last = _value(connection, select(func.max(observations.c.observed_at)).where(mine))
-    if last is not None and observation.observed_at <= last:
+    if recorded is None and last is not None and observation.observed_at <= last:
         raise OutOfOrderError(
             f"the {observation.listing} were already recorded as of {last.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, "
             f"this observation is of {observation.observed_at:%Y-%m-%d %H:%M:%S}: only a rebuild can use it"
         )
+    return recorded is not None
 
 
 _COUNTS = (
@@ -410,8 +417,8 @@ def _record_changes(connection: Connection, observation: Observation, normalized
         protected=list(rejected["backup_id"].dropna()),
     )
     told = pd.concat([normalized.shares[["backup_id"]], doubtful.same_shares[["backup_id"]]])
-    _apply(connection, backup_share_history, observation, shares)
-    _apply(connection, backup_history, observation, backups)
+    _apply(connection, backup_share_history, observation, open_shares, shares)
+    _apply(connection, backup_history, observation, open_backups, backups)
     return {
         "share_count": len(told),
         "backup_count": told["backup_id"].nunique(),
@@ -484,13 +491,10 @@ def _recorded_policies(connection: Connection) -> frozenset[str]:
     return frozenset(connection.execute(select(policy_versions.c.landing_file)).scalars().all())
 
 
-def _value(connection: Connection, query: Select[Any]) -> Any:
-    """The first value, or None. The answer is read to its end: DuckDB refuses the next question before that."""
-    rows = connection.execute(query).all()
-    return rows[0][0] if rows else None
-
-
-def _apply(connection: Connection, table: Table, observation: Observation, changes: Changes) -> None:
+def _apply(
+    connection: Connection, table: Table, observation: Observation, open_versions: pd.DataFrame, changes: Changes
+) -> None:
+    _refuse_two_open_versions(table, open_versions, changes)
     if len(changes.closed):
         _close_versions(connection, table, observation, changes.closed)
     if len(changes.opened):
@@ -502,7 +506,15 @@ def _apply(connection: Connection, table: Table, observation: Observation, chang
             "closed_by": None,
         }
         _append(connection, table, _with_constants(changes.opened, constants, table))
-    _refuse_two_open_versions(connection, table, observation.listing)
+
+
+def _refuse_two_open_versions(table: Table, open_versions: pd.DataFrame, changes: Changes) -> None:
+    opened = changes.opened[table.info["key"]]
+    touched = open_versions[table.info["key"]]
+    touched = touched[touched.isin(opened)]
+    twice = pd.concat([opened[opened.duplicated()], touched[~touched.isin(changes.closed)]])
+    if len(twice):
+        raise WarehouseError(f"{table.name} would hold two open versions of {twice.iloc[0]}: nothing was recorded")
 
 
 def _close_versions(connection: Connection, table: Table, observation: Observation, keys: "pd.Series[str]") -> None:
@@ -510,16 +522,9 @@ def _close_versions(connection: Connection, table: Table, observation: Observati
     with ways_of(connection).is_among(connection, key, pa.array(keys, pa.string())) as is_closing:
         is_open = _of_listing(table, observation.listing) & (table.c.valid_to == OPEN_END)
         ending = table.update().where(is_open, is_closing)
-        connection.execute(ending.values(valid_to=observation.observed_at, closed_by=observation.observation_id))
-
-
-def _refuse_two_open_versions(connection: Connection, table: Table, listing: Listing) -> None:
-    key = table.c[table.info["key"]]
-    is_open = _of_listing(table, listing) & (table.c.valid_to == OPEN_END)
-    twice = select(key).where(is_open).group_by(key).having(func.count() > 1)
-    found = _value(connection, twice.limit(1))
-    if found is not None:
-        raise WarehouseError(f"{table.name} would hold two open versions of {found}: nothing was recorded")
+        done = connection.execute(ending.values(valid_to=observation.observed_at, closed_by=observation.observation_id))
+    if done.rowcount != len(keys):
+        raise WarehouseError(f"{table.name} has {done.rowcount} of {len(keys)} versions to close: nothing was recorded")
 
 
 def _listing(region: str, project_id: str, direction: str) -> Listing:

@@ -8,6 +8,8 @@ import copy
 import functools
 import json
 import random
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -121,9 +123,34 @@ def _record_count(body: bytes) -> int:
 
 def make_warehouse(path: str | Path = ":memory:") -> Warehouse:
     """A warehouse with its tables, neither copied nor published."""
+    if path != ":memory:":
+        shutil.copyfile(_template(), path)
+        return open_warehouse(path)
     warehouse = open_warehouse(path)
-    warehouse.migrate(commented=False)
+    with warehouse._engine.connect() as connection:
+        for statement in (
+            f"ATTACH '{_template()}' AS template (READ_ONLY)",
+            "COPY FROM DATABASE template TO memory",
+            "DETACH template",
+        ):
+            connection.exec_driver_sql(statement)
+            connection.commit()
     return warehouse
+
+
+@functools.cache
+def _template() -> Path:
+    """An empty warehouse as `migrate` makes it, to be copied: that takes a fifth of the time."""
+    folder = tempfile.TemporaryDirectory(prefix="template-")
+    _KEPT.append(folder)
+    file = Path(folder.name) / "warehouse.duckdb"
+    warehouse = open_warehouse(file)
+    warehouse.migrate()
+    warehouse.close()
+    return file
+
+
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def open_warehouse(path: str | Path) -> Warehouse:

@@ -6,9 +6,7 @@ Not here: the filters one by one (test_requests.py), the formats (test_cli.py).
 import csv
 import io
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -30,6 +28,7 @@ from pipelines.simulator.faults import Fault, Operation
 from pipelines.simulator.server import serve
 from pipelines.simulator.service import DEMO_TOKEN, Service
 from pipelines.simulator.world import World
+from tests.command import run_text
 from tests.fakes import transport
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -166,11 +165,7 @@ def cloud(world: World) -> Iterator[dict[str, str]]:
 
 
 def list_shares(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
-    command = [sys.executable, "-m", "pipelines.cli", "list", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=kept | environment, capture_output=True, check=False, timeout=120, text=True
-    )
+    return run_text(folder, "list", *arguments, **environment)
 
 
 def test_list_prints_what_is_shared_and_leaves_nothing_behind(tmp_path, world, cloud):

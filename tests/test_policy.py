@@ -26,9 +26,9 @@ from pipelines.retention import prune
 from pipelines.schema import sql_folder
 from pipelines.settings import Settings
 from pipelines.simulator.service import Service
+from tests.command import run
 from tests.crash import House
 from tests.oracle import ALICE, B1, BOB, S1, day, make_observation, make_page, make_share, make_warehouse, rows
-from tests.test_cli import run
 from tests.test_definitions import NOON, ask, service, settings, sync, world
 
 __all__ = ["service", "settings", "world"]

@@ -26,6 +26,7 @@ from pipelines.load import load_pending
 from pipelines.rebuild import rebuild, verify
 from pipelines.retention import horizon_of, prune
 from pipelines.settings import isolated_settings
+from tests.command import run
 from tests.crash import House, Killed, Mortal, facts, listening
 from tests.oracle import (
     B1,
@@ -43,7 +44,6 @@ from tests.oracle import (
     make_share,
     make_warehouse,
 )
-from tests.test_cli import run
 
 ONE, TWO = make_page(make_share(S1, B1)), make_page(make_share(S1, B1), make_share(S2, B2))
 BAD = make_page(make_share(S1, B1), make_share(S2, B2, created_at="yesterday"))

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pandas as pd
 import pytest
+from sqlalchemy import event
 
 from pipelines.errors import OutOfOrderError, WarehouseError
 from pipelines.normalize import normalize_pages
@@ -203,6 +204,21 @@ def test_an_observation_that_would_open_a_key_twice_is_refused(warehouse):
     assert dump(warehouse) == before
 
 
+def test_a_version_that_is_gone_when_it_is_to_be_closed_is_told_and_nothing_is_recorded(warehouse):
+    record(warehouse, *FIRST)
+    before = dump(warehouse)
+
+    def take_one_away(connection, cursor, statement, *_):
+        if statement.startswith("UPDATE backup_share_history"):
+            cursor.execute(f"DELETE FROM backup_share_history WHERE share_id = '{S1}'")
+
+    event.listen(warehouse._engine, "before_cursor_execute", take_one_away)
+    with pytest.raises(WarehouseError, match="backup_share_history has 1 of 2 versions to close: nothing was recorded"):
+        record(warehouse, *SECOND)
+    event.remove(warehouse._engine, "before_cursor_execute", take_one_away)
+    assert dump(warehouse) == before
+
+
 def test_a_version_that_ends_before_it_begins_is_refused_by_the_table(warehouse):
     record(warehouse, *FIRST)
     with pytest.raises(Exception, match="CHECK constraint"), warehouse._engine.begin() as connection:
@@ -243,7 +259,7 @@ def test_a_question_that_cannot_be_answered_is_a_warehouse_error_on_one_line(war
 def test_migrating_again_keeps_every_row(warehouse):
     record(warehouse, *FIRST)
     before = dump(warehouse)
-    warehouse.migrate(commented=False)
+    warehouse.migrate()
     assert dump(warehouse) == before
 
 
