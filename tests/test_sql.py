@@ -29,6 +29,7 @@ from tests.oracle import (
     make_backup,
     make_observation,
     make_page,
+    make_server_warehouse,
     make_share,
     make_warehouse,
     record,
@@ -77,7 +78,7 @@ def warehouse_on(engine: str, request: pytest.FixtureRequest) -> Iterator[Wareho
         warehouse.close()
         return
     server = request.getfixturevalue("postgres")
-    address = server.create_database()
+    address = make_server_warehouse(server)
     with writing(address) as warehouse:
         yield warehouse
     server.drop_database(address)
