@@ -38,7 +38,8 @@ demo: .venv/made
 	@$(BIN)/backup-shares demo
 
 test: .venv/made
-	$(BIN)/pytest -n 2
+# One more than there are cores: many tests wait for a process or a disk.
+	$(BIN)/pytest -n 3
 
 soak: .venv/made
 	$(BIN)/pytest -n 2 --dist worksteal -m soak

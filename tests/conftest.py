@@ -3,6 +3,7 @@
 Not here: how a server is found and run (postgres.py).
 """
 
+import gc
 import os
 import shutil
 from collections import Counter
@@ -25,6 +26,10 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what was imported stays: to look through all of it again and again costs each test
 
 
 @pytest.fixture(scope="session")

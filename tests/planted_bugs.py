@@ -312,9 +312,23 @@ BUGS = [
     Bug(
         "record two observations of one instant",
         "pipelines/warehouse.py",
-        "if last is not None and observation.observed_at <= last:",
-        "if last is not None and observation.observed_at < last:",
+        "if recorded is None and last is not None and observation.observed_at <= last:",
+        "if recorded is None and last is not None and observation.observed_at < last:",
         "tests/test_warehouse.py::test_an_observation_that_is_not_newer_than_the_last_of_its_listing_is_refused",
+    ),
+    Bug(
+        "close fewer versions than was decided",
+        "pipelines/warehouse.py",
+        "    if done.rowcount != len(keys):",
+        "    if done.rowcount > len(keys):",
+        "tests/test_warehouse.py::test_a_version_that_is_gone_when_it_is_to_be_closed_is_told_and_nothing_is_recorded",
+    ),
+    Bug(
+        "open a version of what stays open",
+        "pipelines/warehouse.py",
+        "    if len(twice):",
+        "    if len(twice) > 1:",
+        "tests/test_warehouse.py::test_an_observation_that_would_open_a_key_twice_is_refused",
     ),
     Bug(
         "record again what is recorded",

@@ -77,6 +77,21 @@ def week(house: House, week_made_once: House) -> House:
     return house
 
 
+@pytest.fixture(scope="module")
+def week_pruned_once(week_made_once: House, tmp_path_factory: pytest.TempPathFactory) -> House:
+    house = house_in(tmp_path_factory.mktemp("pruned"))
+    shutil.copytree(week_made_once.folder, house.folder, dirs_exist_ok=True)
+    prune(house.address, house.landing, day(5))
+    return house
+
+
+@pytest.fixture
+def pruned_week(house: House, week_pruned_once: House) -> House:
+    """The week without what was before the fifth day."""
+    shutil.copytree(week_pruned_once.folder, house.folder, dirs_exist_ok=True)
+    return house
+
+
 Facts = dict[str, list[tuple[Any, ...]]]
 
 
@@ -308,8 +323,8 @@ PARTS = [
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("kind", ["gone", "empty", "cut", "one byte"])
-def test_a_damaged_baseline_is_refused_and_named(week: House, part: str, kind: str) -> None:
-    prune(week.address, week.landing, day(5))
+def test_a_damaged_baseline_is_refused_and_named(pruned_week: House, part: str, kind: str) -> None:
+    week = pruned_week
     published, path = week.published(), week.landing / "_baseline" / "20260305T060000000000Z" / part
     whole = path.read_bytes()
     match kind:
