@@ -82,8 +82,7 @@ proofs as (
         project_id,
         direction,
         min(case when is_proven then observed_at end) as first_observed_at,
-        max(case when is_proven then cast(observed_at at time zone 'UTC' as date) end) as last_proven_day,
-        max(case when shows_all then observed_at end) as shown_at
+        max(case when is_proven then cast(observed_at at time zone 'UTC' as date) end) as last_proven_day
     from looks
     group by region, project_id, direction
 ),
@@ -134,157 +133,132 @@ doubted as (
     group by h.region, h.project_id, h.direction, h.share_id, h.valid_from
 ),
 
--- Versions that the next one follows at once. The ledger says which observations may have ended such.
-continued as (
+-- Keys and times only: what the versions say is fetched when it is known which are told.
+versions as (
     select
-        l.listing_rank,
         h.share_id,
         h.valid_from,
-        h.valid_to
+        h.valid_to,
+        h.opened_by,
+        h.closed_by,
+        l.region_number,
+        l.listing_rank,
+        cast(cast(h.valid_from at time zone 'UTC' as date) - date '0001-01-01' as bigint) * 1000000
+        + l.listing_rank as sight,
+        case when h.closed_by is null then l.last_proven_day else cast(h.valid_to at time zone 'UTC' as date) end
+            as told_day,
+        case when h.closed_by is null then l.last_proven_day end as open_day
     from backup_share_history as h
-    inner join observations as o
-        on h.closed_by = o.observation_id and o.shares_changed > 0
-    inner join backup_share_history as n
-        on h.closed_by = n.opened_by and h.share_id = n.share_id
     inner join listings as l
         on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
 ),
 
 -- The witness is the listing that saw it on the earliest day, of several the first: one number says both.
-sights as (
-    select
-        l.region_number,
-        h.share_id,
-        min(
-            cast(cast(h.valid_from at time zone 'UTC' as date) - date '0001-01-01' as bigint) * 1000000
-            + l.listing_rank
-        ) % 1000000 as listing_rank,
-        max(
-            case when h.closed_by is null then l.last_proven_day else cast(h.valid_to at time zone 'UTC' as date) end
-        ) as told_day,
-        max(case when h.closed_by is null then l.last_proven_day end) as open_day
-    from backup_share_history as h
-    inner join listings as l
-        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
-    group by l.region_number, h.share_id
-),
-
--- And where the witness still tells it, but others that were proven later say that it is gone: they tell the end.
-tellers as (
-    select
-        listing_rank,
-        share_id,
-        true as is_witness
-    from sights
-    union all
-    select
-        l.listing_rank,
-        w.share_id,
-        false as is_witness
-    from sights as w
-    inner join listings as g
-        on w.listing_rank = g.listing_rank
-    inner join backup_share_history as h
-        on
-            g.region = h.region
-            and g.project_id = h.project_id
-            and g.direction = h.direction
-            and w.share_id = h.share_id
-            and h.closed_by is null
-    inner join listings as l
-        on w.region_number = l.region_number and w.listing_rank <> l.listing_rank
-    where w.told_day > w.open_day
-),
-
-told as (
-    select
-        h.*,
-        o.finished_at as appeared_before,
-        c.finished_at as disappeared_before,
-        l.listing_rank,
-        w.is_witness,
-        n.valid_from is not null as is_continued,
-        h.valid_from = l.first_observed_at as is_baseline,
-        b.valid_from as previous_valid_from,
-        b.valid_from is not null as is_change,
-        case when d.share_id is null then o.absent_at else d.absent_at end as absent_at,
-        case when d.share_id is null then o.shown_at else d.shown_before end as shown_before,
-        case when d.share_id is not null then d.shown_at when h.closed_by is null then l.shown_at else c.shown_at end
-            as shown_at
-    from backup_share_history as h
-    inner join listings as l
-        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
-    inner join tellers as w
-        on l.listing_rank = w.listing_rank and h.share_id = w.share_id
-    inner join bounds as o
-        on h.opened_by = o.observation_id
-    left join bounds as c
-        on h.closed_by = c.observation_id
-    left join continued as b
-        on l.listing_rank = b.listing_rank and h.share_id = b.share_id and h.valid_from = b.valid_to
-    left join continued as n
-        on l.listing_rank = n.listing_rank and h.share_id = n.share_id and h.valid_from = n.valid_from
-    left join doubted as d
-        on
-            h.region = d.region
-            and h.project_id = d.project_id
-            and h.direction = d.direction
-            and h.share_id = d.share_id
-            and h.valid_from = d.valid_from
-),
-
-bounded as (
+stories as materialized (
     select
         *,
+        min(sight) over every_listing % 1000000 as witness_rank,
+        max(told_day) over every_listing > max(open_day) over every_listing as is_gone_elsewhere,
         case
-            when is_change
-                then greatest(
-                    previous_valid_from,
-                    coalesce(absent_at, previous_valid_from),
-                    coalesce(shown_before, previous_valid_from)
-                )
-            else absent_at
-        end as appeared_after,
-        greatest(valid_from, coalesce(shown_at, valid_from)) as last_seen_at
-    from told
+            when lag(listing_rank) over in_order = listing_rank and lag(valid_to) over in_order = valid_from
+                then lag(valid_from) over in_order
+        end as previous_valid_from,
+        coalesce(
+            lead(listing_rank) over in_order = listing_rank and lead(valid_from) over in_order = valid_to, false
+        ) as is_continued
+    from versions
+    window
+        in_order as (partition by region_number, share_id order by listing_rank, valid_from),
+        every_listing as (
+            partition by region_number, share_id order by listing_rank, valid_from
+            rows between unbounded preceding and unbounded following
+        )
 ),
 
+-- Where the witness still tells it, but others that were proven later say that it is gone: they tell the end.
 ended_elsewhere as (
-    select distinct on (region, share_id) *
-    from bounded
-    where not is_witness and closed_by is not null
-    order by region, share_id, valid_to desc, direction desc
+    select distinct on (s.region_number, s.share_id) s.*
+    from stories as s
+    inner join stories as w
+        on s.region_number = w.region_number and s.share_id = w.share_id
+    where
+        s.is_gone_elsewhere
+        and s.listing_rank <> s.witness_rank
+        and s.closed_by is not null
+        and w.is_gone_elsewhere
+        and w.listing_rank = w.witness_rank
+        and w.closed_by is null
+    order by s.region_number, s.share_id, s.valid_to desc, s.listing_rank desc
+),
+
+sightings as (
+    select
+        valid_from as seen_at,
+        case when previous_valid_from is null then 'granted' else 'changed' end as change_type,
+        opened_by as observation_id,
+        stories.*
+    from stories
+    where listing_rank = witness_rank
+    union all
+    select
+        valid_to as seen_at,
+        'withdrawn' as change_type,
+        closed_by as observation_id,
+        stories.*
+    from stories
+    where listing_rank = witness_rank and closed_by is not null and not is_continued
+    union all
+    select
+        valid_to as seen_at,
+        'withdrawn' as change_type,
+        closed_by as observation_id,
+        ended_elsewhere.*
+    from ended_elsewhere
 ),
 
 events as not materialized (
     select
-        valid_from as seen_at,
-        case when is_change then 'changed' else 'granted' end as change_type,
-        opened_by as observation_id,
-        appeared_after as not_before,
-        appeared_before as not_after,
-        bounded.*
-    from bounded
-    where is_witness
-    union all
-    select
-        valid_to as seen_at,
-        'withdrawn' as change_type,
-        closed_by as observation_id,
-        last_seen_at as not_before,
-        disappeared_before as not_after,
-        bounded.*
-    from bounded
-    where is_witness and closed_by is not null and not is_continued
-    union all
-    select
-        valid_to as seen_at,
-        'withdrawn' as change_type,
-        closed_by as observation_id,
-        last_seen_at as not_before,
-        disappeared_before as not_after,
-        ended_elsewhere.*
-    from ended_elsewhere
+        e.seen_at,
+        e.change_type,
+        e.observation_id,
+        case
+            when e.change_type = 'withdrawn'
+                then greatest(
+                    e.valid_from,
+                    coalesce(case when d.share_id is null then c.shown_at else d.shown_at end, e.valid_from)
+                )
+            when e.change_type = 'granted'
+                then case when d.share_id is null then o.absent_at else d.absent_at end
+            else greatest(
+                e.previous_valid_from,
+                coalesce(case when d.share_id is null then o.absent_at else d.absent_at end, e.previous_valid_from),
+                coalesce(case when d.share_id is null then o.shown_at else d.shown_before end, e.previous_valid_from)
+            )
+        end as not_before,
+        case when e.change_type = 'withdrawn' then c.finished_at else o.finished_at end as not_after,
+        e.valid_from = l.first_observed_at as is_baseline,
+        h.*
+    from sightings as e
+    inner join listings as l
+        on e.listing_rank = l.listing_rank
+    inner join backup_share_history as h
+        on
+            l.region = h.region
+            and l.project_id = h.project_id
+            and l.direction = h.direction
+            and e.share_id = h.share_id
+            and e.valid_from = h.valid_from
+    inner join bounds as o
+        on e.opened_by = o.observation_id
+    left join bounds as c
+        on e.closed_by = c.observation_id
+    left join doubted as d
+        on
+            l.region = d.region
+            and l.project_id = d.project_id
+            and l.direction = d.direction
+            and e.share_id = d.share_id
+            and e.valid_from = d.valid_from
 ),
 
 fields (changed_field) as (
