@@ -38,8 +38,7 @@ demo: .venv/made
 	@$(BIN)/backup-shares demo
 
 test: .venv/made
-# One more than there are cores: many tests wait for a process or a disk.
-	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 2
 
 soak: .venv/made
 	$(BIN)/pytest -n 2 --dist worksteal -m soak

@@ -20,6 +20,7 @@
                      policy_landing.py  the sharing policies that were in force
                      redact.py       key material out of them
                      warehouse.py    the database
+                     tables.py       how its tables and views are made
                      engines.py      what DuckDB and PostgreSQL do each in its own way
                      relations.py    views and functions, and what the headers of SQL files say
                      publish.py      how a warehouse is opened
@@ -35,6 +36,7 @@
                      drift.py        what the API says that is not known
                      delta.py        what differs, byte for byte
     Verb 3 record    history.py      what opens, what closes
+                     record.py       one observation, within one transaction
                      policy.py       what may be shared with whom: policy.yaml, checked
                      policy_fold.py  the tables of the policies, from one to the next
                      load.py         what is landed and not recorded yet

@@ -3,7 +3,7 @@
 From one day to the next nearly all records are the same bytes. Those need no parsing: what they say stands in the
 warehouse already. Equal bytes prove that nothing changed; different bytes prove nothing (a service may reorder keys),
 so what differs is read like any record, and compared by content.
-Not here: when the comparison may be used (load.py), what is done with it (history.py, warehouse.py).
+Not here: when the comparison may be used (load.py), what is done with it (history.py, record.py).
 """
 
 import re

@@ -72,8 +72,17 @@ def make_demo(folder: Path) -> Demo:
 
 
 def _write_policy(path: Path, world: World) -> None:
-    """All projects but the last are ours: what is shared with that one is found."""
-    *ours, _ = world.projects
+    """All projects but the last are ours: what is shared with that one is found, and one thing of it accepted."""
+    *ours, other = world.projects
     path.parent.mkdir(parents=True, exist_ok=True)
     named = "".join(f"  - {{id: '{each}', name: demo {number}, owner: demo}}\n" for number, each in enumerate(ours, 1))
-    path.write_text(f"projects:\n{named}limits: {{max_recipients: 10}}\n", encoding="utf-8")
+    until = f"{world.moment(365):%Y-%m-%d}"
+    path.write_text(
+        f"projects:\n{named}"
+        f"recipients:\n  - {{id: '{'f' * 32}', name: recovery drill, owner: demo, trusted_until: {until}}}\n"
+        "exceptions:\n  - id: partner\n    rule: first_ever_recipient\n"
+        f"    to_project: '{other}'\n    owner: demo\n"
+        f"    reason: that we share with them is known\n    expires: {until}\n"
+        "limits: {max_recipients: 10}\n",
+        encoding="utf-8",
+    )

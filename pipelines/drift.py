@@ -4,7 +4,7 @@ Nothing of it is lost, for the pages are kept; so it is counted and shown, never
 Which fields and values are known stands in schema.py. A documented field may be missing (api-facts 4.1): that is no
 drift.
 Not here: how the quick reader notices that a page has to be looked at (normalize.py), what is done with the rows
-(warehouse.py, the view schema_drift).
+(record.py, the view schema_drift).
 """
 
 import json

@@ -1,7 +1,7 @@
 """What each engine of the warehouse does in its own way: rows in bulk, questions, one writer per listing.
 
 Everything else is said in SQLAlchemy or in SQL that DuckDB and PostgreSQL both speak.
-Not here: what is read and written (warehouse.py), how a warehouse is opened and published (publish.py).
+Not here: what is read and written (warehouse.py, record.py), how a warehouse is opened and published (publish.py).
 """
 
 import re
@@ -241,10 +241,12 @@ class PostgresWays:
         described = driver.execute(query.replace("$moment", "NULL::timestamptz") + " LIMIT 0").description
         columns = ", ".join(f"{each.name} {_type_name(each.type_code)}" for each in described)
         # A body between BEGIN and END is bound to the views of this schema once and for all, whatever the search path
-        # of whoever asks. With the rights of that one, so that the planner can take it apart: it reads views only.
+        # of whoever asks. Being strict it is answered as a whole: taken apart in a query that joins two of them, the
+        # planner takes each for a row or two and compares every row with every other.
         body = query.replace("$moment", "moment")
         making = (
-            f"CREATE OR REPLACE FUNCTION {name}(moment timestamptz) RETURNS TABLE ({columns}) LANGUAGE sql STABLE "
+            f"CREATE OR REPLACE FUNCTION {name}(moment timestamptz) RETURNS TABLE ({columns}) "
+            "LANGUAGE sql STABLE STRICT ROWS 10000 "
             f"BEGIN ATOMIC {body.rstrip()}; END"
         )
         try:

@@ -11,7 +11,7 @@ A *version* says: from valid_from (inclusive) until valid_to (exclusive) the lis
 Of a share the evidence is in the observation (confirm.py); a backup is gone from a listing when no open share of the
 listing refers to it any more.
 
-Pure: frames in, frames out. Not here: reading and writing versions (warehouse.py), the proof (walk.py).
+Pure: frames in, frames out. Not here: reading and writing versions (record.py), the proof (walk.py).
 """
 
 from collections.abc import Collection

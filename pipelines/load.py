@@ -4,7 +4,7 @@ The landing is the truth, the warehouse a fold over it. So a sync records whatev
 its own observations and those of a sync that was killed or met a warehouse that was down; a fresh warehouse beside an
 old landing is filled from the first day on, or from the baseline of a landing that was pruned.
 Staging holds normalized frames between two steps of a sync; losing it costs time only.
-Not here: what recording does (warehouse.py), what a page means (normalize.py).
+Not here: what recording does (record.py), what a page means (normalize.py).
 """
 
 import json

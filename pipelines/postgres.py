@@ -15,7 +15,8 @@ from pipelines.engines import POSTGRES
 from pipelines.errors import ConfigurationError, WarehouseError
 from pipelines.relations import function_queries, view_queries
 from pipelines.schema import LANDED, metadata
-from pipelines.warehouse import Warehouse, made_version, make_tables, warehouse_errors
+from pipelines.tables import made_version, make_tables
+from pipelines.warehouse import Warehouse, warehouse_errors
 
 REBUILD = "_rebuild"
 """What the name of the schema ends in where a rebuild is made beside the warehouse's own."""

@@ -1,0 +1,101 @@
+"""How tables, views and functions are made in a warehouse, and by which version of the program they were.
+
+Not here: columns (schema.py), queries (relations.py), what each engine does in its own way (engines.py).
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from sqlalchemy import Connection, insert, select
+
+from pipelines.engines import EngineWays, ways_of
+from pipelines.errors import WarehouseError
+from pipelines.relations import comments, function_queries, view_queries
+from pipelines.schema import (
+    HISTORY_TABLES,
+    SCHEMA_VERSION,
+    comment_on,
+    ddl,
+    observations,
+    schema_version,
+    sql_folder,
+)
+
+
+def make_tables(connection: Connection) -> None:
+    ways_of(connection).hold(connection, "schema")
+    found = version_of_ours(connection)
+    statements = list(ddl(connection.dialect))
+    views, functions = view_queries(), function_queries()
+    told = list(_comments(ways_of(connection), views, functions))
+    grants = (sql_folder("roles") / "grants.sql").read_text(encoding="utf-8")
+    made_by = "\0".join([*statements, *views.values(), *functions.values(), *told, grants])
+    definition = hashlib.sha256(made_by.encode()).hexdigest()
+    if found is not None and found.definition_sha256 == definition:
+        return
+    ways_of(connection).run(connection, statements)
+    for table in HISTORY_TABLES:
+        ways_of(connection).forbid_overlaps(connection, table)
+    for name, query in views.items():
+        ways_of(connection).make_view(connection, name, query, functions)
+    for name, query in functions.items():
+        ways_of(connection).make_function(connection, name, query)
+    ways_of(connection).run(connection, told)
+    ways_of(connection).give_rights(connection, grants)
+    connection.execute(schema_version.delete())
+    connection.execute(insert(schema_version).values(version=SCHEMA_VERSION, definition_sha256=definition))
+
+
+def make_bare_tables(connection: Connection) -> None:
+    ways_of(connection).run(connection, list(ddl(connection.dialect, commented=False)))
+    connection.execute(insert(schema_version).values(version=SCHEMA_VERSION, definition_sha256=""))
+
+
+def _comments(ways: EngineWays, views: Mapping[str, str], functions: Mapping[str, str]) -> Iterator[str]:
+    """What the headers of views and functions say; no engine takes a comment on a column of a function."""
+    for name, query in views.items():
+        for column, text in comments(name, query):
+            yield comment_on(f"VIEW {name}" if column is None else f'COLUMN {name}."{column}"', text)
+    for name, query in functions.items():
+        _, text = next(comments(name, query))
+        yield comment_on(ways.function_named(name), text)
+
+
+class Made(NamedTuple):
+    """What made tables and views: the version of the tables, the SHA-256 of all statements."""
+
+    version: int
+    definition_sha256: str
+
+    @property
+    def problem(self) -> str:
+        """Why this program must leave the tables alone, and what to do; empty if it need not."""
+        versions = f"({self.version}, this program makes {SCHEMA_VERSION})"
+        if self.version > SCHEMA_VERSION:
+            return f"are of a newer version {versions}: use the newer program"
+        if self.version < SCHEMA_VERSION:
+            return f"are of an earlier version {versions}: `backup-shares rebuild` makes them again from the landing"
+        return ""
+
+
+def made_version(connection: Connection) -> Made | None:
+    named = [table.name for table in (schema_version, observations)]
+    # Not from information_schema: that hides from an analyst what may not be read, as if nothing were there.
+    tables = connection.exec_driver_sql(
+        "SELECT tablename FROM pg_catalog.pg_tables "  # noqa: S608 - own names
+        f"WHERE schemaname = current_schema() AND tablename IN ('{named[0]}', '{named[1]}')"
+    )
+    there = set(tables.scalars().all())
+    if schema_version.name not in there:
+        # The first versions of this program did not write down theirs.
+        return Made(0, "") if there else None
+    rows = connection.execute(select(schema_version.c.version, schema_version.c.definition_sha256)).all()
+    return Made(*rows[0]) if rows else Made(0, "")
+
+
+def version_of_ours(connection: Connection) -> Made | None:
+    found = made_version(connection)
+    if found is not None and (problem := found.problem):
+        raise WarehouseError(f"the tables of the warehouse {problem}")
+    return found
