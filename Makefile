@@ -38,7 +38,7 @@ demo: .venv/made
 	@$(BIN)/backup-shares demo
 
 test: .venv/made
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 soak: .venv/made
 	$(BIN)/pytest -n 2 --dist worksteal -m soak
