@@ -459,16 +459,15 @@ Harm = Callable[[], AbstractContextManager[Any]]
 
 
 def harm_one_after_another(
-    ground: Ground, news: Sequence[Landed], promise: Promise, harms: dict[str, Harm] | None, step: int = 1
+    ground: Ground, news: Sequence[Landed], promise: Promise, harms: dict[str, Harm] | None
 ) -> tuple[int, int, list[str]]:
-    """Sync under each harm; without any, a failure at every `step`-th point. To be called in a forked process.
+    """Sync under each harm; without any, a failure at each point there is. To be called in a forked process.
 
     Returns how many were tried, how many of them made the sync complain, and the violations.
     A state that was recovered from is not recovered from again: the healthy sync is always the same.
     """
     warnings.simplefilter("ignore", SAWarning)  # a transaction that fails right after its COMMIT
-    if harms is None:
-        harms = dict([*failures_at_every_point(ground, news).items()][::step])
+    harms = failures_at_every_point(ground, news) if harms is None else harms
     complained, violations, recovered = 0, [], set()
     for name, harm in harms.items():
         with ground.copy() as house:

@@ -134,7 +134,7 @@ def seeds(some: int, many: int, first: int = 0) -> list[Any]:
     return [*range(first, first + some), *more]
 
 
-@pytest.mark.parametrize("seed", seeds(2, 20))
+@pytest.mark.parametrize("seed", seeds(5, 20))
 def test_pruned_at_any_point_the_landing_gives_the_same_tables(tmp_path: Path, seed: int) -> None:
     house, _, whole = told(seed, tmp_path / "house")
     points = [file.observed_at for file in landed_files(house.landing)]
@@ -150,7 +150,7 @@ def test_pruned_at_any_point_the_landing_gives_the_same_tables(tmp_path: Path, s
     assert removed, f"seed {seed}: nothing was ever pruned"
 
 
-@pytest.mark.parametrize("seed", seeds(3, 20, first=20))
+@pytest.mark.parametrize("seed", seeds(6, 20, first=20))
 def test_pruned_again_and_again_between_syncs_the_landing_gives_the_same_tables(tmp_path: Path, seed: int) -> None:
     chance, story = random.Random(seed), Story(seed)
     house, untouched = house_in(tmp_path / "house"), tmp_path / "untouched"

@@ -180,7 +180,7 @@ ended_elsewhere as (
         and w.is_gone_elsewhere
         and w.listing_rank = w.witness_rank
         and w.closed_by is null
-    order by s.region_number, s.backup_id, s.valid_to desc, s.listing_rank desc
+    order by s.region_number, s.backup_id, s.valid_to desc, s.listing_rank
 ),
 
 sightings as (
