@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.observation import ProofStatus
+from pipelines.observation import Direction, Listing, ProofStatus
 from pipelines.schema import report
 from pipelines.warehouse import Warehouse
 from tests.oracle import (
@@ -16,7 +16,10 @@ from tests.oracle import (
     B1,
     B2,
     BOB,
+    CAROL,
     IN,
+    OUT,
+    REGION,
     S1,
     S2,
     UNPROVEN,
@@ -172,6 +175,19 @@ COVERAGE = """
     SELECT snapshot_date, direction, status, observation_count, proven_at, reason
     FROM listing_coverage ORDER BY direction DESC, snapshot_date
 """
+
+
+def test_where_two_listings_tell_the_end_of_a_backup_at_the_same_time_the_givers_is_believed(warehouse):
+    """Bob saw it first and was not looked at again; his listing still shows it."""
+    carols = Listing(REGION, CAROL, Direction.INCOMING)
+    with_bob, with_carol = make_share(S1, B1), make_share(S2, B1, to_project_id=CAROL)
+    record(warehouse, make_observation(day(1), IN), make_page(with_bob))
+    record(warehouse, make_observation(day(2), OUT), make_page(with_bob, with_carol))
+    record(warehouse, make_observation(day(2), carols), make_page(with_carol))
+    for listing in (OUT, carols):
+        record(warehouse, make_observation(day(3), listing), make_page())
+    told = "SELECT change_type, direction, seen_at FROM backup_changes ORDER BY seen_at"
+    assert lines(warehouse, told) == ["appeared incoming d1", "disappeared outgoing d3"]
 
 
 def test_every_day_of_a_listing_is_proven_partial_failed_or_not_observed(warehouse):
