@@ -83,7 +83,8 @@ class LandingWriter:
     def __init__(self, root: Path, listing: Listing) -> None:
         self._root = root
         try:
-            self._folder = _private_folder(root, listing)
+            self._folder = root / listing.region / listing.project_id / listing.direction
+            make_private_folder(self._folder, within=root)
             self._aside = self._folder / f".{os.getpid()}-{os.urandom(4).hex()}.tmp"
             self._file = os.fdopen(os.open(self._aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
         except OSError as error:
@@ -174,18 +175,20 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _private_folder(root: Path, listing: Listing) -> Path:
-    """The folder of a listing; `mkdir(parents=True)` would make the folders above it with the usual rights."""
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = root
-    for part in (listing.region, listing.project_id, listing.direction):
-        folder = folder / part
-        folder.mkdir(exist_ok=True, mode=0o700)
-    return folder
+def make_private_folder(folder: Path, *, within: Path) -> None:
+    """Make a folder in `within` for its owner only, and what is missing above it, all to survive a power loss.
+
+    Folders above `within` get the usual rights.
+    """
+    if folder.is_dir():
+        return
+    make_private_folder(folder.parent, within=within)
+    folder.mkdir(exist_ok=True, mode=0o700 if folder.is_relative_to(within) else 0o777)
+    fsync_folder(folder.parent)
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power loss."""
+    """Make what was renamed to or made in `folder` survive a power loss."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

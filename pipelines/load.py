@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -151,12 +150,12 @@ def _counted(file: LandedFile) -> Iterator[CountedPage]:
 
 
 def load_pending(
-    warehouse: Warehouse, landing: Path, staging: Path, *, before: datetime | None = None
+    warehouse: Warehouse, landing: Path, staging: Path, *, wanted: Callable[[LandedFile], bool] = lambda _: True
 ) -> list[Unloaded]:
     """Record all pending observations; returns those that could not be, the others are recorded all the same.
 
-    After a failure the later observations of the same listing wait, so that order is kept. `before`: those observed
-    before that instant only. Raises as `begin_from_baseline`.
+    After a failure the later observations of the same listing wait, so that order is kept. `wanted`: which of them,
+    all by default. Raises as `begin_from_baseline`.
     """
     for leftover in abandoned(staging.glob(".*-*")):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -166,9 +165,7 @@ def load_pending(
             shutil.rmtree(staged, ignore_errors=True)
     unloaded: list[Unloaded] = []
     stuck: set[Listing] = set()
-    for file in pending_files(landing, ledger):
-        if before is not None and file.observed_at >= before:
-            break
+    for file in filter(wanted, pending_files(landing, ledger)):
         if file.listing in stuck:
             unloaded.append(Unloaded(file, "waits for an earlier observation of its listing"))
             continue
@@ -182,14 +179,16 @@ def load_pending(
     return unloaded
 
 
-def load_policies(warehouse: Warehouse, landing: Path) -> None:
-    """Record all landed policies that are not recorded yet, oldest first.
+def load_policies(warehouse: Warehouse, landing: Path, *, last: str | None = None) -> None:
+    """Record all landed policies that are not recorded yet, oldest first; none that came after `last`, if it is given.
 
     Raises LandingError for one that is damaged: those before it are recorded, the later ones wait. Raises
     OutOfOrderError for one that only a rebuild can use: all others are recorded.
     """
     late: OutOfOrderError | None = None
     for name in unrecorded_policies(warehouse, landing):
+        if last is not None and name > last:
+            break
         try:
             warehouse.record_policy(read_landed_policy(landing, name))
         except OutOfOrderError as error:

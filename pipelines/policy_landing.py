@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipelines.errors import LandingError, printable, system_words
-from pipelines.landing import abandoned, fsync_folder
+from pipelines.landing import abandoned, fsync_folder, make_private_folder
 from pipelines.policy import Policy, read_policy
 
 FOLDER = "_policy"
@@ -100,8 +100,7 @@ def _write_once(landing: Path, name: str, content: bytes) -> None:
     folder, final = landing / FOLDER, landing / name
     aside = folder / f".{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:
-        landing.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.mkdir(exist_ok=True, mode=0o700)
+        make_private_folder(folder, within=landing)
         for leftover in abandoned(folder.glob(".*-*.tmp")):
             leftover.unlink(missing_ok=True)
         try:
@@ -114,7 +113,6 @@ def _write_once(landing: Path, name: str, content: bytes) -> None:
             with suppress(OSError):
                 aside.unlink(missing_ok=True)
         fsync_folder(folder)
-        fsync_folder(landing)
     except OSError as error:
         raise LandingError(
             f"cannot write to the landing folder {landing} (LANDING_DIR): {system_words(error)}"

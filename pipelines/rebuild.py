@@ -7,10 +7,10 @@ Not here: how a fresh warehouse takes the place of the published one (publish.py
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from sqlalchemy import Table
 
 from pipelines import baseline
 from pipelines.errors import LandingError, printable
-from pipelines.landing import landed_files
-from pipelines.load import load_pending, load_policies
+from pipelines.landing import LandedFile, landed_files
+from pipelines.load import load_pending, load_policies, pending_files
+from pipelines.policy_landing import landed_policy_names
 from pipelines.publish import aside, reading, rebuilding
 from pipelines.schema import LANDED
-from pipelines.warehouse import Warehouse
+from pipelines.warehouse import Ledger, Warehouse
 
 
 def rebuild(address: str, landing: Path, *, wait: float = 60.0, keep: int = 1) -> dict[str, int]:
@@ -65,42 +66,73 @@ def _shown(value: Any) -> str:
     return printable(str(value), 200)
 
 
-def verify(address: str, landing: Path) -> Difference | None:
-    """Compare the published warehouse with a rebuild, row by row; the first difference, None if there is none.
+@dataclass(frozen=True)
+class NotRecorded:
+    """The warehouse is what the landing says of all that it has recorded; these files, at least one, it has not yet."""
 
-    Changes nothing. Raises LandingError as `rebuild` and when nothing is published, WarehouseError when the tables are
-    of another version.
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            "the warehouse is what was landed before, row for row; landed and not recorded yet: "
+            f"{len(self.names)}, the first is {self.names[0]}; the next sync records it, if none is doing so now"
+        )
+
+
+def verify(address: str, landing: Path) -> Difference | NotRecorded | None:
+    """Compare the published warehouse, as it is now, with a rebuild of what it has recorded, row by row.
+
+    The first difference, None if there is none. A sync may go on meanwhile: what is landed and waits to be recorded
+    is no difference. Changes nothing. Raises LandingError as `rebuild` and when nothing is published, WarehouseError
+    when the tables are of another version.
     """
-    with rebuilt_aside(landing) as rebuilt, reading(address) as published:
+    with reading(address) as published:
         if published is None:
             raise LandingError("nothing was published yet: there is nothing to compare the landing with")
-        published.ledger()  # or tables of another version would be told as a column that is not there
-        for table in LANDED:
-            if found := first_difference(table, published.facts(table), rebuilt.facts(table)):
-                return found
-    return None
+        with published.snapshot() as state:
+            ledger = state.ledger()
+            last_policy = max(state.recorded_policies(), default="")
+            with rebuilt_aside(landing, wanted=partial(_is_due, ledger), last_policy=last_policy) as rebuilt:
+                for table in LANDED:
+                    if found := first_difference(table, state.facts(table), rebuilt.facts(table)):
+                        return found
+    waiting = [file.name for file in pending_files(landing, ledger)]
+    waiting += [name for name in landed_policy_names(landing) if name > last_policy]
+    return NotRecorded(tuple(waiting)) if waiting else None
+
+
+def _is_due(ledger: Ledger, file: LandedFile) -> bool:
+    """Whether the warehouse must have it: what came later than the last one of its listing may still be recorded."""
+    return ledger.is_recorded(file) or ledger.is_too_old(file)
 
 
 @contextmanager
-def rebuilt_aside(landing: Path, *, before: datetime | None = None) -> Iterator[Warehouse]:
+def rebuilt_aside(
+    landing: Path, *, wanted: Callable[[LandedFile], bool] = lambda _: True, last_policy: str | None = None
+) -> Iterator[Warehouse]:
     """The tables made from the landing as by `rebuild`, in a file of their own that is gone afterwards.
 
-    `before`: as if nothing had been observed from then on.
+    `wanted`, `last_policy`: as if only these observations, and no later policy, had been landed.
     """
     with (
         tempfile.TemporaryDirectory(prefix="backup-shares-") as folder,
         aside(Path(folder) / "rebuilt.duckdb") as warehouse,
     ):
-        _load_all(warehouse, landing, before)
+        _load_all(warehouse, landing, wanted, last_policy)
         yield warehouse
 
 
-def _load_all(warehouse: Warehouse, landing: Path, before: datetime | None = None) -> None:
+def _load_all(
+    warehouse: Warehouse,
+    landing: Path,
+    wanted: Callable[[LandedFile], bool] = lambda _: True,
+    last_policy: str | None = None,
+) -> None:
     frozen = baseline.find(landing)
     if frozen is None and not landed_files(landing):
         raise LandingError(f"nothing is landed in {landing} (LANDING_DIR): there is nothing to rebuild from")
     with tempfile.TemporaryDirectory(prefix="backup-shares-") as staging:
-        unloaded = load_pending(warehouse, landing, Path(staging), before=before)
+        unloaded = load_pending(warehouse, landing, Path(staging), wanted=wanted)
     if baseline.find(landing) != frozen:
         # Files may have gone before they were read; each is in the newer baseline.
         raise LandingError(f"{landing} was pruned meanwhile, so nothing was published: run it again")
@@ -110,9 +142,9 @@ def _load_all(warehouse: Warehouse, landing: Path, before: datetime | None = Non
             f"{len(unloaded)} landed observations cannot be loaded, so nothing was published; "
             f"the first is {first.file.name}: {first.reason}"
         )
-    load_policies(warehouse, landing)
+    load_policies(warehouse, landing, last=last_policy)
     ledger = warehouse.ledger()
-    if late := [file for file in landed_files(landing) if ledger.is_too_old(file)]:
+    if late := [file for file in landed_files(landing) if wanted(file) and ledger.is_too_old(file)]:
         raise LandingError(
             f"{len(late)} landed observations are older than what was pruned of their listing, and no part of it, so "
             f"nothing was published; move them out of LANDING_DIR to go on without them; the first is {late[0].name}"

@@ -98,7 +98,7 @@ def _refuse_unrecorded(files: Sequence[LandedFile], ledger: Ledger) -> None:
 def _checked_fold(landing: Path, horizon: datetime, published: Warehouse) -> dict[str, pa.Table]:
     """The rows of FACTS after all observations before the horizon, in the order of their keys."""
     facts = {}
-    with rebuilt_aside(landing, before=horizon) as rebuilt:
+    with rebuilt_aside(landing, wanted=lambda file: file.observed_at < horizon) as rebuilt:
         for table in FACTS:
             rows = rebuilt.facts(table).sort_by([(name, "ascending") for name in table.info["row_key"]])
             found = first_difference(table, as_of(table, published.facts(table), horizon), rows)

@@ -87,6 +87,20 @@ class Snapshot:
             raise WarehouseError("that statement has no answer: ask with SELECT")
         return answer
 
+    def ledger(self) -> Ledger:
+        """As of the warehouse."""
+        with warehouse_errors():
+            return _ledger(self.connection)
+
+    def recorded_policies(self) -> frozenset[str]:
+        """As of the warehouse."""
+        with warehouse_errors():
+            return _recorded_policies(self.connection)
+
+    def facts(self, table: Table) -> pa.Table:
+        """As of the warehouse."""
+        return _of_table(table, self.query(_all_rows(table)))
+
 
 class Warehouse:
     """An open warehouse. Every method that writes is one transaction; a failed one changes nothing.
@@ -166,8 +180,7 @@ class Warehouse:
 
     def facts(self, table: Table) -> pa.Table:
         """All rows of a table, in no order, with the types of arrow_schema."""
-        names = ", ".join(column.name for column in table.columns)
-        return self.query(f"SELECT {names} FROM {table.name}").cast(arrow_schema(list(table.columns)))  # noqa: S608 - own names
+        return _of_table(table, self.query(_all_rows(table)))
 
     def query(self, sql: str, **parameters: Any) -> pa.Table:
         """The answer to a question, as Arrow. `parameters` are bound to $name."""
@@ -245,6 +258,15 @@ def _ledger(connection: Connection) -> Ledger:
             for row in connection.execute(proven).all()  # the last one stays
         },
     )
+
+
+def _all_rows(table: Table) -> str:
+    names = ", ".join(column.name for column in table.columns)
+    return f"SELECT {names} FROM {table.name}"  # noqa: S608 - own names
+
+
+def _of_table(table: Table, rows: pa.Table) -> pa.Table:
+    return rows.cast(arrow_schema(list(table.columns)))
 
 
 def _first_line(error: Exception) -> str:

@@ -39,6 +39,7 @@ from pipelines.landing import landed_files, sweep
 from pipelines.load import load_pending, pending_files, stage
 from pipelines.observation import Observation
 from pipelines.publish import reading, writing
+from pipelines.rebuild import verify
 from pipelines.schema import FACTS
 from pipelines.warehouse import Ledger, Warehouse
 from tests.oracle import land
@@ -515,6 +516,20 @@ def failures_at_every_point(ground: Ground, news: Sequence[Landed]) -> dict[str,
 
 def _failing_at(number: int, error: int) -> AbstractContextManager[None]:
     return listening(Counter(number, fail(error)))
+
+
+def compare_while_syncing(ground: Ground, news: Sequence[Landed], every: int) -> list[tuple[str, str]]:
+    """What a comparison says during which a whole sync goes on at one point, at every so many of them."""
+    counter = Counter()
+    with ground.copy() as house, listening(counter):
+        assert verify(house.address, house.landing) is None
+    told = []
+    for at in range(0, len(counter.points), every):
+        with ground.copy() as house:
+            with listening(Counter(at, lambda _, house=house: house.sync(*news))):
+                told.append((counter.points[at], str(verify(house.address, house.landing))))
+            assert verify(house.address, house.landing) is None
+    return told
 
 
 def full_disks(sizes: Sequence[int]) -> dict[str, Harm]:

@@ -38,6 +38,7 @@ from tests.crash import (
     backup_shares,
     begin,
     call,
+    compare_while_syncing,
     duckdb_address,
     ends_whole,
     facts,
@@ -318,6 +319,14 @@ def test_a_damaged_file_is_refused_and_the_last_good_one_is_named(ground, tmp_pa
     file.with_name("warehouse.previous.duckdb").replace(file)
     assert house.published() == good
     assert house.load() == []
+
+
+def test_a_sync_at_any_moment_of_a_comparison_is_no_difference(ground):
+    told = call(compare_while_syncing, ground.ground("base", *BEFORE), NEWS, 17)
+    assert len(told) >= 5
+    for point, words in told:
+        assert words == "None" or "row for row; landed and not recorded yet: 2" in words, f"{point}: {words}"
+    assert any(words != "None" for _, words in told)
 
 
 # --- killed at random -------------------------------------------------------------------------------------------------

@@ -550,6 +550,22 @@ def test_a_file_in_the_place_of_a_folder_is_named(root):
         LandingWriter(root, LISTING)
 
 
+def test_every_folder_that_is_made_on_the_way_is_flushed_into_the_one_above(root, monkeypatch):
+    flushed = []
+    fsync = os.fsync
+
+    def note(descriptor):
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with LandingWriter(root, LISTING) as writer:
+        file = writer.commit(make_observation())
+    made = [path for path in file.path.parents if path.is_relative_to(root.parent)]
+    assert flushed[:-2] == [path.parent for path in reversed(made)]
+    assert flushed[-1] == file.path.parent
+
+
 def test_a_folder_that_was_renamed_can_be_flushed(root):
     root.mkdir(parents=True)
     fsync_folder(root)

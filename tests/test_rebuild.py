@@ -20,6 +20,7 @@ from pipelines.cli import main
 from pipelines.engines import ways_of
 from pipelines.errors import LandingError, OutOfOrderError, WarehouseBusyError, WarehouseError
 from pipelines.load import load_pending
+from pipelines.policy_landing import land_policy
 from pipelines.publish import reading, writing
 from pipelines.rebuild import rebuild, verify
 from pipelines.relations import view_queries
@@ -258,6 +259,18 @@ def test_the_first_difference_is_told_by_row_and_column(published, landing, stat
     assert re.fullmatch(DIFFERENCES[statement], str(verify(published, landing)))
 
 
+def test_what_is_landed_and_waits_for_the_next_sync_is_no_difference_and_is_named(published, landing):
+    land(landing, make_observation(day(4)), make_page(FIRST))
+    policy_file = landing.with_name("policy.yaml")
+    policy_file.write_text(f"projects: [{{id: {BOB}, name: bob, owner: me}}]")
+    assert land_policy(policy_file, landing, day(4))
+    assert re.search(r"landed and not recorded yet: 2, the first is .*20260304T", str(verify(published, landing)))
+    load(published, landing)
+    assert "landed and not recorded yet: 1, the first is _policy/20260304T" in str(verify(published, landing))
+    damage(published, f"UPDATE backup_share_history SET to_project_id = 'me' WHERE share_id = '{S1}'")
+    assert "to_project_id is me in the warehouse" in str(verify(published, landing))
+
+
 def test_before_anything_is_published_there_is_nothing_to_compare(address, landing):
     with pytest.raises(LandingError, match="nothing was published yet"):
         verify(address, landing)
@@ -322,9 +335,9 @@ def test_the_commands_make_compare_and_make_again(address, landing, command):
     with reading(address) as warehouse:
         assert all(rows(warehouse, f"SELECT * FROM {name}") == [] for name in view_queries())
 
-    differs = command("rebuild", "--verify", **settings)
-    assert differs.exit_code == 1
-    assert differs.stderr.startswith("backup_share_history: the warehouse lacks the row of region eu-test-1")
+    lacks = command("rebuild", "--verify", **settings)
+    assert lacks.exit_code == 1
+    assert "landed and not recorded yet: 3, the first is eu-test-1/" in lacks.stderr
 
     again = command("rebuild", **settings)
     assert again.exit_code == 0, again.stderr
@@ -332,6 +345,11 @@ def test_the_commands_make_compare_and_make_again(address, landing, command):
     same = command("rebuild", "--verify", **settings)
     assert (same.exit_code, same.stderr) == (0, "")
     assert "row for row" in same.stdout
+
+    damage(address, "DELETE FROM backup_share_history")
+    differs = command("rebuild", "--verify", **settings)
+    assert differs.exit_code == 1
+    assert differs.stderr.startswith("backup_share_history: the warehouse lacks the row of region eu-test-1")
 
 
 def test_a_rebuild_from_nothing_exits_1_and_says_where_it_looked(command, tmp_path):
