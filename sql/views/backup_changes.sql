@@ -131,8 +131,7 @@ versions as (
         h.backup_id,
         h.valid_from,
         h.valid_to,
-        h.opened_by,
-        h.closed_by,
+        h.closed_by is not null as is_closed,
         l.region_number,
         l.listing_rank,
         cast(cast(h.valid_from at time zone 'UTC' as date) - date '0001-01-01' as bigint) * 1000000
@@ -176,43 +175,45 @@ ended_elsewhere as (
     where
         s.is_gone_elsewhere
         and s.listing_rank <> s.witness_rank
-        and s.closed_by is not null
+        and s.is_closed
         and w.is_gone_elsewhere
         and w.listing_rank = w.witness_rank
-        and w.closed_by is null
+        and not w.is_closed
     order by s.region_number, s.backup_id, s.valid_to desc, s.listing_rank
 ),
 
+-- The day stands here, so that a question for some days is narrowed down before contents are fetched.
 sightings as (
     select
+        cast(valid_from at time zone 'UTC' as date) as change_date,
         valid_from as seen_at,
         case when previous_valid_from is null then 'appeared' else 'changed' end as change_type,
-        opened_by as observation_id,
         stories.*
     from stories
     where listing_rank = witness_rank
     union all
     select
+        cast(valid_to at time zone 'UTC' as date) as change_date,
         valid_to as seen_at,
         'disappeared' as change_type,
-        closed_by as observation_id,
         stories.*
     from stories
-    where listing_rank = witness_rank and closed_by is not null and not is_continued
+    where listing_rank = witness_rank and is_closed and not is_continued
     union all
     select
+        cast(valid_to at time zone 'UTC' as date) as change_date,
         valid_to as seen_at,
         'disappeared' as change_type,
-        closed_by as observation_id,
         ended_elsewhere.*
     from ended_elsewhere
 ),
 
 events as not materialized (
     select
+        e.change_date,
         e.seen_at,
         e.change_type,
-        e.observation_id,
+        case when e.change_type = 'disappeared' then h.closed_by else h.opened_by end as observation_id,
         case
             when e.change_type = 'disappeared'
                 then greatest(
@@ -241,9 +242,9 @@ events as not materialized (
             and e.backup_id = h.backup_id
             and e.valid_from = h.valid_from
     inner join bounds as o
-        on e.opened_by = o.observation_id
+        on h.opened_by = o.observation_id
     left join bounds as c
-        on e.closed_by = c.observation_id
+        on h.closed_by = c.observation_id
     left join doubted as d
         on
             l.region = d.region
@@ -358,7 +359,7 @@ told_by_field as (
 )
 
 select
-    cast(seen_at at time zone 'UTC' as date) as change_date,
+    change_date,
     change_type,
     backup_id,
     volume_id,
