@@ -32,76 +32,90 @@ with versions as (
     from backup_history
 ),
 
--- A number instead of three texts, of which every row would have to be sorted.
+-- Numbers instead of texts, of which every row would have to be sorted.
 listings as (
     select
         region,
         project_id,
         direction,
         row_number() over (order by region, project_id, direction) as listing_number
-    from (select distinct region, project_id, direction from versions) as told
+    from (
+        select region, project_id, direction
+        from versions
+        union
+        select region, project_id, direction
+        from observations
+    ) as told
+),
+
+looks as (
+    select
+        o.*,
+        l.listing_number,
+        row_number() over (order by o.observation_id) as look_number
+    from observations as o
+    inner join listings as l
+        on o.region = l.region and o.project_id = l.project_id and o.direction = l.direction
+),
+
+-- may_be_gone: a backup also ends when the last share of it turns to another one: that is seen, not missed.
+ends as (
+    select
+        v.relation = 'backup_share_history' as is_share,
+        l.listing_number,
+        v.key_id,
+        v.row_hash,
+        v.valid_from,
+        v.valid_to,
+        v.closed_by is not null as is_closed,
+        o.look_number as opened_number,
+        c.look_number as closed_number,
+        coalesce(
+            o.is_proven and o.observed_at = v.valid_from and o.listing_number = l.listing_number, false
+        ) as is_opened_well,
+        case
+            when v.closed_by is null then v.valid_to = timestamptz '9999-12-31 00:00:00+00'
+            else coalesce(c.is_proven and c.observed_at = v.valid_to and c.listing_number = l.listing_number, false)
+        end as is_closed_well,
+        coalesce(c.is_proven and (c.may_close or v.relation = 'backup_history'), false) as may_be_gone
+    from versions as v
+    inner join listings as l
+        on v.region = l.region and v.project_id = l.project_id and v.direction = l.direction
+    left join looks as o
+        on v.opened_by = o.observation_id
+    left join looks as c
+        on v.closed_by = c.observation_id
 ),
 
 stories as (
     select
-        v.*,
-        lead(v.valid_from) over story as next_valid_from,
-        lead(v.valid_to) over story as next_valid_to,
-        lead(v.row_hash) over story as next_row_hash
-    from versions as v
-    inner join listings as l
-        on v.region = l.region and v.project_id = l.project_id and v.direction = l.direction
-    window story as (
-        partition by v.relation, l.listing_number, v.key_id
-        order by v.valid_from, v.valid_to
-    )
-),
-
-ends as (
-    select
-        s.*,
-        o.is_proven
-        and o.observed_at = s.valid_from
-        and o.region = s.region
-        and o.project_id = s.project_id
-        and o.direction = s.direction as is_opened_well,
-        case
-            when s.closed_by is null then s.valid_to = timestamptz '9999-12-31 00:00:00+00'
-            else
-                c.is_proven
-                and c.observed_at = s.valid_to
-                and c.region = s.region
-                and c.project_id = s.project_id
-                and c.direction = s.direction
-        end as is_closed_well,
-        -- A backup also ends when the last share of it turns to another one: that is seen, not missed.
-        c.is_proven and (c.may_close or s.relation = 'backup_history') as may_be_gone
-    from stories as s
-    left join observations as o
-        on s.opened_by = o.observation_id
-    left join observations as c
-        on s.closed_by = c.observation_id
+        *,
+        lead(valid_from) over story as next_valid_from,
+        lead(valid_to) over story as next_valid_to,
+        lead(row_hash) over story as next_row_hash
+    from ends
+    window story as (partition by is_share, listing_number, key_id order by valid_from, valid_to)
 ),
 
 opened as (
     select
-        opened_by as observation_id,
-        count(case when relation = 'backup_share_history' then 1 end) as shares,
-        count(case when relation = 'backup_history' then 1 end) as backups
-    from versions
-    group by opened_by
+        opened_number,
+        count(case when is_share then 1 end) as shares,
+        count(case when not is_share then 1 end) as backups
+    from stories
+    group by opened_number
 ),
 
 closed as (
     select
-        closed_by as observation_id,
+        closed_number,
         -- Closed and opened anew by the same observation: changed.
-        count(case when relation = 'backup_share_history' and next_valid_from = valid_to then 1 end) as shares_changed,
-        count(case when relation = 'backup_share_history' then 1 end) as shares,
-        count(case when relation = 'backup_history' then 1 end) as backups
+        count(case when is_share and next_valid_from = valid_to then 1 end) as shares_changed,
+        count(case when is_share then 1 end) as shares,
+        count(case when not is_share then 1 end) as backups
     from stories
-    where closed_by is not null
-    group by closed_by
+    where is_closed
+    group by closed_number
 ),
 
 counted as (
@@ -120,26 +134,26 @@ counted as (
         coalesce(c.shares, 0) - coalesce(c.shares_changed, 0) as found_withdrawn,
         coalesce(o.backups, 0) as found_opened,
         coalesce(c.backups, 0) as found_closed
-    from observations as l
+    from looks as l
     left join opened as o
-        on l.observation_id = o.observation_id
+        on l.look_number = o.opened_number
     left join closed as c
-        on l.observation_id = c.observation_id
+        on l.look_number = c.closed_number
 ),
 
 broken as (
     select
         'I1' as promise,
         'begins at or after its end' as what,
-        ends.*
-    from ends
+        stories.*
+    from stories
     where valid_from >= valid_to
     union all
     select
         'I2' as promise,
         'another version of it is open as well' as what,
-        ends.*
-    from ends
+        stories.*
+    from stories
     where
         valid_to = timestamptz '9999-12-31 00:00:00+00'
         and next_valid_to = valid_to
@@ -147,51 +161,53 @@ broken as (
     select
         'I3' as promise,
         'overlaps the next version of it' as what,
-        ends.*
-    from ends
+        stories.*
+    from stories
     where next_valid_from < valid_to
     union all
     select
         'I4' as promise,
         'is gone by an observation that does not prove absence' as what,
-        ends.*
-    from ends
+        stories.*
+    from stories
     where
-        closed_by is not null
+        is_closed
         and (next_valid_from is null or next_valid_from > valid_to)
-        and not coalesce(may_be_gone, false)
+        and not may_be_gone
     union all
     select
         'I5' as promise,
         'has the same content as the version that follows at once' as what,
-        ends.*
-    from ends
+        stories.*
+    from stories
     where next_valid_from = valid_to and next_row_hash = row_hash
     union all
     select
         'I6' as promise,
         'was not opened by a proven observation of its listing at that instant' as what,
-        ends.*
-    from ends
-    where not coalesce(is_opened_well, false)
+        stories.*
+    from stories
+    where not is_opened_well
     union all
     select
         'I6' as promise,
         'was not closed by a proven observation of its listing at that instant' as what,
-        ends.*
-    from ends
-    where not coalesce(is_closed_well, false)
+        stories.*
+    from stories
+    where not is_closed_well
 )
 
 select
-    promise,
-    relation,
-    region,
-    project_id,
-    direction,
-    key_id,
-    concat('the version from ', valid_from, ' to ', valid_to, ' ', what) as detail
-from broken
+    b.promise,
+    case when b.is_share then 'backup_share_history' else 'backup_history' end as relation,
+    l.region,
+    l.project_id,
+    l.direction,
+    b.key_id,
+    concat('the version from ', b.valid_from, ' to ', b.valid_to, ' ', b.what) as detail
+from broken as b
+inner join listings as l
+    on b.listing_number = l.listing_number
 union all
 select
     'I21' as promise,
