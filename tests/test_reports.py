@@ -177,6 +177,11 @@ EXPECTED: dict[str, tuple[dict[str, str], str, list[str]]] = {
         "change_date first_seen granted changed withdrawn backups_changed",
         ["02-28 1 0 0 0 0", "03-02 0 2 0 0 0", "03-04 0 0 1 1 1", "03-05 0 3 0 0 0"],
     ),
+    "changes_per_day since a day": (
+        {"since": "2026-03-04"},
+        "change_date first_seen granted changed withdrawn backups_changed",
+        ["03-04 0 0 1 1 1", "03-05 0 3 0 0 0"],
+    ),
     "stale_shares": ({"days": "30"}, "share_id age_days last_observed_at", ["S1 32 d5"]),
     "giver_receiver_mismatches": (
         {},

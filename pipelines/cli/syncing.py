@@ -62,7 +62,7 @@ def _day_line(day: int, warehouse: "Warehouse | None", sync_id: str) -> str:
         return f"day {day}: nothing was published"
     rows = _listing_status(warehouse, sync_id)
     proven = sum(row["is_proven"] for row in rows)
-    today = warehouse.query(report("changes_per_day")).to_pylist()[-1]
+    today = warehouse.query(report("changes_per_day"), since=None).to_pylist()[-1]
     if today["change_date"] != rows[0]["observed_at"].date():
         return f"day {day}: {proven} of {len(rows)} listings proven; nothing changed"
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in today.items() if name != "change_date")
@@ -77,7 +77,7 @@ def _print_demo(console: "Console", warehouse: "Warehouse | None") -> None:
     console.print()
     print_table(console, warehouse.query(report("all_listings")), "What was observed, and with which proof")
     print_table(console, warehouse.query(report("current_shares")), "Shares now, the newest first", most=20)
-    print_table(console, warehouse.query(report("changes_per_day")), "What changed per day")
+    print_table(console, warehouse.query(report("changes_per_day"), since=None), "What changed per day")
     found = warehouse.query(report("open_findings")).select(["severity", "rule", "state", "detail"])
     print_table(console, found, "What the sharing policy finds, the gravest first", most=10)
 

@@ -7,6 +7,7 @@ Not here: how to observe, normalize, record (extract.py, normalize.py, warehouse
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import UTC, timedelta
 from typing import Any
 
 import dagster as dg
@@ -250,7 +251,9 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         if published is None:
             raise dg.Failure(description="nothing was published yet: materialize the histories first")
         rows = published.query(report("listing_status"), sync_id=context.run.run_id).to_pylist()
-        changes = published.query(report("changes_per_day")).to_pylist()
+        last = max((row["observed_at"] for row in rows), default=None)
+        since = last and last.astimezone(UTC).date() - CHANGES_SHOWN
+        changes = published.query(report("changes_per_day"), since=since).to_pylist()
         drift = published.query(report("new_drift"), sync_id=context.run.run_id).to_pylist()
         missing = unrecorded_files(warehouse.landing, published.ledger(), context.run.run_id)
         policies = unrecorded_policies(published, warehouse.landing)
@@ -277,7 +280,7 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         context.log.warning(f"new in the answers of the service, see schema_drift: {_drift(row)}")
     metadata = {
         "listings": _table([_plain(row) for row in rows]),
-        "changes_per_day": _table([_plain(row) for row in changes[-31:]]),
+        "changes_per_day": _table([_plain(row) for row in changes]),
         "proven": sum(row["is_proven"] for row in rows),
         "not_proven": len(problems),
         "shares": sum(row["share_count"] for row in rows),
@@ -328,6 +331,9 @@ def daily_report(client: Client, warehouse: WarehouseDoor) -> dg.MaterializeResu
         }
     )
 
+
+CHANGES_SHOWN = timedelta(days=30)
+"""How far back the table of changes goes in the report of a run."""
 
 TOLERATED_REJECTS = 0.05
 """Share of a listing's records that may be quarantined before the run turns red; a single one never does."""

@@ -61,7 +61,7 @@ def _ask(snapshot: Snapshot, days: Row) -> Answers:
         before=_first(_rows(snapshot, "page_figures", moment=moment_before)) if day_before else None,
         matrix=_rows(snapshot, "page_matrix", moment=moment),
         trend=_rows(snapshot, "page_trend", since=since),
-        changes=[row for row in _rows(snapshot, "changes_per_day") if row["change_date"] >= since],
+        changes=_rows(snapshot, "changes_per_day", since=since),
         events=_rows(snapshot, "page_events", day=day, moment=moment_before),
         findings=_rows(snapshot, "page_findings", moment=moment_before),
         observations=_rows(snapshot, "page_observations", day=day),

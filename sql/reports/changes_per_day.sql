@@ -1,5 +1,6 @@
 -- How many shares were granted, changed and withdrawn on each day, and how many shared backups changed?
 -- Grain: one row per day on which something was seen; shares of a listing's first observation are counted apart.
+-- Parameter: since date = any: first day
 -- Columns:
 --   change_date       day (UTC) on which it was seen
 --   first_seen        shares that a listing's first observation found
@@ -15,14 +16,23 @@ with share_events as (
         count(distinct case when change_type = 'changed' then event_id end) as changed,
         count(*) filter (where change_type = 'withdrawn') as withdrawn
     from backup_share_changes
+    where cast($since as date) is null or change_date >= $since
     group by change_date
+),
+
+later_periods as (
+    select
+        *,
+        cast(valid_from at time zone 'UTC' as date) as change_date
+    from backup_periods
+    where cast($since as date) is null or cast(valid_from at time zone 'UTC' as date) >= $since
 ),
 
 backup_events as (
     select
-        cast(later.valid_from at time zone 'UTC' as date) as change_date,
+        later.change_date,
         count(distinct later.backup_id) as backups_changed
-    from backup_periods as later
+    from later_periods as later
     inner join backup_periods as earlier
         on
             later.region = earlier.region
@@ -30,7 +40,7 @@ backup_events as (
             and later.direction = earlier.direction
             and later.backup_id = earlier.backup_id
             and later.valid_from = earlier.valid_to
-    group by cast(later.valid_from at time zone 'UTC' as date)
+    group by later.change_date
 )
 
 select
