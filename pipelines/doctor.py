@@ -46,6 +46,7 @@ from pipelines.observation import Direction, Listing
 from pipelines.policy import checked_policy
 from pipelines.policy_landing import landed_policy_names, read_landed_policy
 from pipelines.publish import reading, warehouse_file, warehouse_name
+from pipelines.rebuild import missing_files
 from pipelines.rows import Row, read_rows, with_ids
 from pipelines.schema import metadata, observations, report
 from pipelines.settings import Settings
@@ -248,6 +249,7 @@ def _this_machine(settings: Settings, found: Sequence[Account], now: datetime) -
                     return  # nothing else can be asked of it
                 yield from _promises(warehouse)
                 yield from _history(warehouse, found, now)
+                yield from _missing(warehouse, landing)
                 ledger = warehouse.ledger()
         if files := landed_files(landing):
             yield Finding("landing", about_landing, _pending(files, ledger))
@@ -274,6 +276,17 @@ def _landing_folder(landing: Path) -> Iterator[Finding]:
     yield Finding("landing", about, judgement)
     yield Finding("space", about, judge_space(state.free_bytes))
     yield from (Finding("landing", about, each) for each in [*_damaged(landing), *_baseline(landing)])
+
+
+def _missing(warehouse: Warehouse, landing: Path) -> Iterator[Finding]:
+    try:
+        missing = missing_files(warehouse, landing)
+    except LandingError:
+        return  # a damaged baseline, which is told of the landing
+    if missing:
+        found_out = f"{len(missing)} files that are recorded are here no more, the first is {missing[0]}"
+        advice = "bring them back from a backup: a rebuild could not give again what they say"
+        yield Finding("landing", str(landing), Judgement(State.BROKEN, found_out, advice))
 
 
 def _policy(settings: Settings) -> Iterator[Finding]:
@@ -316,7 +329,14 @@ def _damaged(landing: Path) -> list[Judgement]:
         worst = State.BROKEN if any(each.state is State.BROKEN for each in more) else State.ATTENTION
         problems[MOST_NAMES:] = [Judgement(worst, f"{len(more)} more files are not as they should be")]
     return problems or (
-        [Judgement(State.OK, f"{len(files)} observations are landed, their proofs whole")] if files else []
+        [
+            Judgement(
+                State.OK,
+                f"{len(files)} observations are landed, their proofs whole; pages are read by `rebuild --verify`",
+            )
+        ]
+        if files
+        else []
     )
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from sqlalchemy import Table
 
 from pipelines import baseline
-from pipelines.errors import LandingError, printable
+from pipelines.errors import LandingError, WarehouseError, printable
 from pipelines.landing import LandedFile, landed_files
 from pipelines.load import load_pending, load_policies, pending_files
 from pipelines.policy_landing import landed_policy_names
@@ -27,17 +27,50 @@ from pipelines.schema import LANDED
 from pipelines.warehouse import Ledger, Warehouse
 
 
-def rebuild(address: str, landing: Path, *, wait: float = 60.0, keep: int = 1) -> dict[str, int]:
+def rebuild(
+    address: str, landing: Path, *, wait: float = 60.0, keep: int = 1, accept_loss: bool = False
+) -> dict[str, int]:
     """Make the warehouse again from the landing and publish it whole; returns the rows of each table.
 
-    A landing that was pruned begins with its baseline. `keep`: as `writing`.
+    A landing that was pruned begins with its baseline. `keep`: as `writing`. `accept_loss`: also when the published
+    warehouse has recorded what the landing has no more.
 
-    Raises LandingError, and leaves the published warehouse as it is, when there is nothing landed or an observation
-    cannot be loaded; WarehouseBusyError and WarehouseError as `writing`.
+    Raises LandingError, and leaves the published warehouse as it is, when there is nothing landed, when an observation
+    cannot be loaded, or when something would be lost; WarehouseBusyError and WarehouseError as `writing`.
     """
     with rebuilding(address, wait=wait, keep=keep) as warehouse:
         _load_all(warehouse, landing)
+        if not accept_loss:
+            _refuse_loss(address, landing)
         return {table.name: warehouse.count(table) for table in LANDED}
+
+
+def _refuse_loss(address: str, landing: Path) -> None:
+    try:
+        with reading(address) as published:
+            lost = missing_files(published, landing) if published else []
+    except WarehouseError:
+        return  # it cannot be asked any more: that is what a rebuild is for
+    if lost:
+        raise LandingError(
+            f"{len(lost)} files that are recorded are in {landing} (LANDING_DIR) no more, nor in its baseline, so "
+            f"nothing was published; the first is {lost[0]}: bring them back from a backup, or go on without what they "
+            "say with --accept-loss"
+        )
+
+
+def missing_files(published: Warehouse, landing: Path) -> list[str]:
+    """Landing files that were recorded and are gone, oldest first: neither in the landing nor frozen in its baseline.
+
+    Raises LandingError where the baseline is damaged, WarehouseError where the tables cannot be asked.
+    """
+    frozen = baseline.find(landing)
+    there = {file.observation_id for file in landed_files(landing)} | (frozen.observation_ids() if frozen else set())
+    recorded = published.query(
+        "SELECT observation_id, landing_file FROM observations ORDER BY observed_at, landing_file"
+    )
+    policies = sorted(published.recorded_policies() - set(landed_policy_names(landing)))
+    return [name for key, name in zip(*recorded.to_pydict().values(), strict=True) if key not in there] + policies
 
 
 @dataclass(frozen=True)

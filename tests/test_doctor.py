@@ -18,6 +18,7 @@ from pipelines.connect import open_clouds
 from pipelines.diagnosis import State, judge_clock, judge_history, judge_space
 from pipelines.doctor import Finding, examine
 from pipelines.extract import observe_listings
+from pipelines.landing import landed_files
 from pipelines.load import load_pending
 from pipelines.publish import writing
 from pipelines.settings import Settings, isolated_settings
@@ -291,6 +292,15 @@ def test_damaged_and_strange_files_are_named(synced, service):
     root = synced.landing_folder
     assert f"attention: {stranger.relative_to(root)} is no file of the landing; move it out of LANDING_DIR" in lines
     assert any(f"broken: landing file {files[0].relative_to(root)} is damaged" in line for line in lines)
+
+
+def test_a_recorded_file_that_is_gone_is_broken(synced, service):
+    gone = landed_files(synced.landing_folder)[0]
+    gone.path.unlink()
+    found = findings(synced, service)
+    assert ills(found) == [("landing", State.BROKEN)]
+    lines = told(found, "landing")
+    assert any(f"1 files that are recorded are here no more, the first is {gone.name}; bring" in each for each in lines)
 
 
 def test_of_many_damaged_files_ten_are_named_and_the_others_counted(settings, service, world):

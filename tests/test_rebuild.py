@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 from pipelines.cli import main
 from pipelines.engines import ways_of
 from pipelines.errors import LandingError, OutOfOrderError, WarehouseBusyError, WarehouseError
+from pipelines.landing import landed_files
 from pipelines.load import load_pending
 from pipelines.policy_landing import land_policy
 from pipelines.publish import reading, writing
@@ -228,6 +229,24 @@ def test_a_server_that_had_no_warehouse_refuses_overlaps_after_a_rebuild_too(pos
         damage(postgres_url, longer)
 
 
+def test_what_the_landing_has_no_more_is_not_lost_unless_a_person_accepts_it(published, landing):
+    before = everything(published)
+    second = landed_files(landing)[1]
+    second.path.unlink()
+    told = rf"1 files that are recorded are in .* no more.*; the first is {re.escape(second.name)}: .*--accept-loss$"
+    with pytest.raises(LandingError, match=told):
+        rebuild(published, landing)
+    assert everything(published) == before
+    assert rebuild(published, landing, accept_loss=True)["observations"] == 2
+
+
+@pytest.mark.parametrize("address", ["duckdb"], indirect=True)
+def test_a_warehouse_that_cannot_be_asked_any_more_does_not_stop_a_rebuild(published, landing):
+    damage(published, "ALTER TABLE observations RENAME COLUMN landing_file TO forgotten")
+    rebuild(published, landing)
+    assert versions(published) == VERSIONS
+
+
 # --- verify -----------------------------------------------------------------------------------------------------------
 
 
@@ -350,6 +369,12 @@ def test_the_commands_make_compare_and_make_again(address, landing, command):
     differs = command("rebuild", "--verify", **settings)
     assert differs.exit_code == 1
     assert differs.stderr.startswith("backup_share_history: the warehouse lacks the row of region eu-test-1")
+
+    landed_files(landing)[0].path.unlink()
+    less = command("rebuild", **settings)
+    assert (less.exit_code, less.stdout) == (1, "")
+    assert "go on without what they say with --accept-loss" in less.stderr
+    assert command("rebuild", "--accept-loss", **settings).exit_code == 0
 
 
 def test_a_rebuild_from_nothing_exits_1_and_says_where_it_looked(command, tmp_path):

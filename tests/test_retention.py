@@ -369,6 +369,14 @@ def test_every_byte_of_the_manifest_counts(week: House) -> None:
                 baseline.find(week.landing)
 
 
+def test_without_its_baseline_a_pruned_landing_does_not_replace_the_warehouse(pruned_week: House) -> None:
+    week, before = pruned_week, pruned_week.published()
+    shutil.rmtree(week.landing / "_baseline")
+    with pytest.raises(LandingError, match=r"5 files that are recorded are in .* no more, nor in its baseline"):
+        rebuild(week.address, week.landing)
+    assert week.published() == before
+
+
 def test_the_doctor_tells_of_the_baseline_and_takes_it_for_no_stranger(week: House) -> None:
     prune(week.address, week.landing, day(5))
     findings = [each.judgement.found for each in examine(doctor_settings(week), []) if each.check == "landing"]

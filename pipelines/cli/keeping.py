@@ -31,11 +31,12 @@ def migrate() -> None:
 
 @main.command()
 @click.option("--verify", is_flag=True, help="Change nothing: compare, and show the first difference.")
-def rebuild(verify: bool) -> None:
+@click.option("--accept-loss", is_flag=True, help="Publish although recorded files are in the landing no more.")
+def rebuild(verify: bool, accept_loss: bool) -> None:
     """Make the warehouse again from the landing, and publish it in one step.
 
-    Exit codes: 0 done, or no difference; 1 a difference, or a landed observation that cannot be loaded (then nothing
-    is published).
+    Exit codes: 0 done, or no difference; 1 a difference, or nothing was published: a landed observation cannot be
+    loaded, or what is recorded would be lost.
     """
     from pipelines import rebuild as verb
     from pipelines.publish import warehouse_name
@@ -44,7 +45,8 @@ def rebuild(verify: bool) -> None:
         settings = load_settings()
         address, landing = settings.warehouse_address(), settings.landing_folder
         if not verify:
-            rows = verb.rebuild(address, landing, wait=settings.warehouse_wait, keep=settings.warehouse_keep)
+            wait, keep = settings.warehouse_wait, settings.warehouse_keep
+            rows = verb.rebuild(address, landing, wait=wait, keep=keep, accept_loss=accept_loss)
             told = ", ".join(f"{count} rows in {name}" for name, count in rows.items())
             click.echo(f"{warehouse_name(address)} was made again from {landing}: {told}")
             return
