@@ -9,6 +9,7 @@
     |       `-- EndpointError    every listing of this endpoint would get it: ask it nothing more, change a setting
     |-- MalformedResponseError   200, but not a page of shares; nothing is taken for empty
     |   `-- TooLargeError        more than may be read at once: ask for a smaller page
+    |-- ClockError               the clock of this machine is far from the service's; nothing is landed, set it right
     |-- StoppedError             the run was cancelled or cannot go on: ask nothing more, nothing is landed
     |-- LandingError             a landing file is missing, damaged or not ours; other files go on
     `-- WarehouseError           the warehouse refused; the landed pages are kept for the next sync
@@ -106,6 +107,10 @@ class MalformedResponseError(BackupSharesError):
 
 class TooLargeError(MalformedResponseError):
     """The answer is larger than what is read at once."""
+
+
+class ClockError(BackupSharesError):
+    """What was seen now would stand in the history at another time."""
 
 
 class StoppedError(BackupSharesError):

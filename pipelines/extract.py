@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from pipelines.client import Reply, ShareClient
 from pipelines.confirm import Verdict, absent_shares, confirm
-from pipelines.errors import ApiError, BackupSharesError, MalformedResponseError
+from pipelines.errors import ApiError, BackupSharesError, ClockError, MalformedResponseError
 from pipelines.filters import Filters
 from pipelines.landing import LandedFile, LandingWriter, sweep
 from pipelines.observation import Listing, Observation, Page, ProofStatus
@@ -39,12 +39,16 @@ MOST_PAGES_OF_A_BACKUP = 12
 
 @dataclass(frozen=True)
 class Options:
-    """How to observe. `pages_side_by_side`: of each listing. `release_held`: see confirm.py."""
+    """How to observe. `pages_side_by_side`: of each listing. `release_held`: see confirm.py.
+
+    `tolerated_skew`: seconds that our clock may be from the service's, unset for any.
+    """
 
     page_size: int = 1000
     concurrency: int = 4
     pages_side_by_side: int = 1
     release_held: bool = False
+    tolerated_skew: float | None = None
 
 
 def nothing_known(_: Listing) -> Mapping[str, str]:
@@ -59,22 +63,28 @@ def observe_listings(
     now: Now,
     known: Known = nothing_known,
     options: Options = Options(),
+    refused: Callable[[ClockError], object] = lambda _: None,
 ) -> Iterator[tuple[LandedFile, Observation]]:
     """Observe all listings, at most `concurrency` at a time; yields each as landed, in the order given.
 
     `clients` names the listings, each with the client that asks about it: every account has one of its own.
+    `refused` is told why a listing was not landed: our clock is further from the service's than is tolerated.
     Raises LandingError when the landing cannot be written; what was landed before stays and is loaded later.
     """
 
-    def observe(listing: Listing) -> tuple[LandedFile, Observation]:
-        return observe_listing(
-            listing, clients[listing], landing, sync_id=sync_id, now=now, known=known, options=options
-        )
+    def observe(listing: Listing) -> tuple[LandedFile, Observation] | None:
+        try:
+            return observe_listing(
+                listing, clients[listing], landing, sync_id=sync_id, now=now, known=known, options=options
+            )
+        except ClockError as error:
+            refused(error)
+            return None
 
     sweep(landing)
     with ThreadPoolExecutor(max_workers=options.concurrency, thread_name_prefix="observe") as pool:
         try:
-            yield from pool.map(observe, clients)
+            yield from filter(None, pool.map(observe, clients))
         except BaseException:
             # Also when the run is cancelled: what is under way would go on asking for as long as a listing may take.
             for client in set(clients.values()):
@@ -92,7 +102,11 @@ def observe_listing(
     known: Known = nothing_known,
     options: Options = Options(),
 ) -> tuple[LandedFile, Observation]:
-    """Walk one listing and land it. A listing that fails is an observation too: status `failed`, nothing proven."""
+    """Walk one listing and land it. A listing that fails is an observation too: status `failed`, nothing proven.
+
+    Raises ClockError, and lands nothing, where the clocks differ by more than is tolerated: a time that is far ahead
+    would stand in the way of everything that is seen until then, one that is far behind would rewrite a day.
+    """
     observed_at, sent_before = now(), client.requests_sent(listing)
     client.begin(listing)
     with LandingWriter(landing, listing) as writer:
@@ -112,6 +126,7 @@ def observe_listing(
         except (ApiError, MalformedResponseError) as error:
             proof = replace(_FAILED, reason=str(error))
             code = error.code if isinstance(error, ApiError) else ""
+        _refuse_wrong_clock(client.clock_skew, options.tolerated_skew)
         if verdict.shown_ids:
             proof = replace(proof, status=ProofStatus.INCOMPLETE, may_close=False, reason=_deceived(verdict))
         observation = Observation(
@@ -136,6 +151,16 @@ def observe_listing(
             gone_ids=() if verdict.shown_ids else verdict.gone_ids,
         )
         return writer.commit(observation), observation
+
+
+def _refuse_wrong_clock(skew: float | None, tolerated: float | None) -> None:
+    if skew is None or tolerated is None or abs(skew) <= tolerated:
+        return
+    side = "behind" if skew > 0 else "ahead of"
+    raise ClockError(
+        f"the clock of this machine is about {abs(skew) / 3600:,.0f} h {side} that of the service, so nothing was "
+        "observed: set it right, best with NTP"
+    )
 
 
 def _judged(

@@ -625,6 +625,20 @@ BUGS = [
         "tests/test_crash.py::test_a_sync_at_any_moment_of_a_comparison_is_no_difference",
     ),
     Bug(
+        "observe by a clock that is a year ahead",
+        "pipelines/extract.py",
+        "tolerated is None or abs(skew) <= tolerated",
+        "tolerated is None or skew <= tolerated",
+        "tests/test_clock.py::test_by_a_clock_that_is_wrong_nothing_is_observed_and_the_next_sync_needs_no_hands",
+    ),
+    Bug(
+        "forget by a rebuild what the landing has lost",
+        "pipelines/rebuild.py",
+        "        if not accept_loss:\n            _refuse_loss(address, landing)\n",
+        "",
+        "tests/test_retention.py::test_without_its_baseline_a_pruned_landing_does_not_replace_the_warehouse",
+    ),
+    Bug(
         "let a power loss take the folder with the landed file in it",
         "pipelines/landing.py",
         "    fsync_folder(folder.parent)\n\n\n",

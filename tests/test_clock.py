@@ -16,8 +16,8 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 from pipelines.definitions import JOB_NAME, build_definitions
 from pipelines.defs.run import RunOutcome, run_job
 from pipelines.landing import landed_files
-from pipelines.load import load_pending
-from pipelines.publish import reading, rebuilding
+from pipelines.publish import reading
+from pipelines.rebuild import rebuild
 from pipelines.settings import Settings, isolated_settings
 from pipelines.simulator.service import Service
 from pipelines.simulator.world import World
@@ -62,7 +62,7 @@ def clocks(tmp_path: Path) -> Clocks:
     return Clocks(tmp_path)
 
 
-@pytest.mark.parametrize("back", [HOUR, timedelta(0)], ids=["an hour back", "standing still"])
+@pytest.mark.parametrize("back", [HOUR / 2, timedelta(0)], ids=["half an hour back", "standing still"])
 def test_after_a_clock_that_went_back_nothing_is_recorded_until_it_is_past_the_last_observation(
     clocks: Clocks, back: timedelta
 ) -> None:
@@ -77,17 +77,34 @@ def test_after_a_clock_that_went_back_nothing_is_recorded_until_it_is_past_the_l
     assert clocks.sync(NOON + DAY).succeeded
 
 
-def test_after_a_clock_that_was_a_year_ahead_syncs_are_refused_until_that_day_is_taken_out(clocks: Clocks) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(YEAR, "8,760 h ahead of"), (-DAY, "24 h behind"), (HOUR + timedelta(minutes=1), "1 h ahead of")],
+)
+def test_by_a_clock_that_is_wrong_nothing_is_observed_and_the_next_sync_needs_no_hands(
+    clocks: Clocks, error: timedelta, told: str
+) -> None:
     assert clocks.sync(NOON).succeeded
-    assert clocks.sync(NOON + DAY, YEAR).succeeded
+    before, landed = clocks.everything(), landed_files(clocks.settings.landing_folder)
+    clocks.service.day = 1
+    wrong = clocks.sync(NOON + DAY, error)
+    assert not wrong.succeeded
+    assert f"2 listings: the clock of this machine is about {told} that of the service" in wrong.failures[0]
+    assert clocks.everything() == before
+    assert landed_files(clocks.settings.landing_folder) == landed
+    assert clocks.sync(NOON + 2 * DAY).succeeded
+    assert clocks.ask("SELECT count(DISTINCT observed_at) AS days FROM observations") == [{"days": 2}]
+
+
+def test_what_was_observed_in_a_year_to_come_can_be_taken_out(clocks: Clocks) -> None:
+    """As an earlier version recorded it, or where the service tells no time."""
+    assert clocks.sync(NOON).succeeded
+    assert clocks.sync(NOON + YEAR).succeeded
     assert not clocks.sync(NOON + 2 * DAY).succeeded, "older than what is recorded"
-    skews = clocks.ask("SELECT DISTINCT clock_skew_seconds AS skew FROM observations ORDER BY skew")
-    assert [round(row["skew"], -2) for row in skews] == [-YEAR.total_seconds() // 100 * 100, 0]
     for file in landed_files(clocks.settings.landing_folder):
-        if file.observed_at > NOON + YEAR:
+        if file.observed_at > NOON + DAY * 3:
             file.path.unlink()
-    with rebuilding(clocks.settings.warehouse_address()) as warehouse:
-        assert load_pending(warehouse, clocks.settings.landing_folder, clocks.settings.staging_folder) == []
+    rebuild(clocks.settings.warehouse_address(), clocks.settings.landing_folder, accept_loss=True)
     assert clocks.sync(NOON + 3 * DAY).succeeded
     assert clocks.ask("SELECT max(observed_at) AS last FROM observations") == [{"last": NOON + 3 * DAY}]
     assert clocks.ask("SELECT count(DISTINCT observed_at) AS days FROM observations") == [{"days": 3}]

@@ -97,6 +97,7 @@ def strike(text: str, project: str) -> Behaviour:
 
 
 def run(settings: Settings, service: Service, now: datetime) -> RunOutcome:
+    service.clock = lambda: now
     definitions = build_definitions(lambda: settings, transport=transport(service), now=lambda: now)
     return run_job(definitions, JOB_NAME, settings.data_dir / "dagster_home", log_level="DEBUG")
 

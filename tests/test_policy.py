@@ -287,7 +287,7 @@ def test_a_broken_policy_is_told_and_the_shares_are_published_all_the_same(
     outcome = sync(broken, service, NOON + timedelta(days=1))
     assert not outcome.succeeded
     (told,) = outcome.failures
-    assert "0 of 4 listings are not proven" in told
+    assert "All 4 listings that were observed are proven and published. Look at this:" in told
     assert "the last good one stays in force" in told
     assert "policy.yaml, line 2: limit is unknown: did you mean limits?" in told
     assert ask(broken, "SELECT count(*) AS n FROM observations WHERE is_proven") == [{"n": 8}]

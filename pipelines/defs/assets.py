@@ -15,7 +15,7 @@ from pydantic import Field
 from sqlalchemy import Table
 
 from pipelines.defs.resources import ClientResource, WarehouseResource, plain_failures
-from pipelines.errors import BackupSharesError, LandingError, printable
+from pipelines.errors import BackupSharesError, ClockError, LandingError, printable
 from pipelines.extract import Options, observe_listings
 from pipelines.load import (
     known_shares,
@@ -32,7 +32,8 @@ from pipelines.warehouse import Ledger
 
 GROUP = "backup_shares"
 CLOSED_CLOUDS = "closed_clouds"
-"""Metadata of the pages: a sentence for each cloud that let nobody in, so that the report of the run can turn red."""
+"""Metadata of the pages: a sentence for whatever was not observed, a cloud that let nobody in or a clock that is wrong,
+so that the report of the run can turn red."""
 POLICY_PROBLEM = "policy_problem"
 """Metadata of the pages: why the policy in force is not what its file says; empty if it is, or if there is no file."""
 Client = dg.ResourceParam[ClientResource]
@@ -41,6 +42,8 @@ WarehouseDoor = dg.ResourceParam[WarehouseResource]
 
 TOLERATED_SKEW = 60
 """Seconds between the service's clock and ours that are nobody's concern: all times of the history are ours."""
+WRONG_CLOCK = 3600
+"""Seconds from which on nothing is observed."""
 
 
 class SyncConfig(dg.Config):
@@ -63,7 +66,9 @@ def backup_share_pages(
         concurrency=settings.vbs_concurrency,
         pages_side_by_side=settings.vbs_pages_side_by_side,
         release_held=config.release_held,
+        tolerated_skew=WRONG_CLOCK,
     )
+    refused: list[ClockError] = []
     policy_problem = _land_policy(context, client, warehouse)
     with plain_failures(), client.open() as clouds, warehouse.reading() as published:
         for problem in clouds.problems:
@@ -75,6 +80,7 @@ def backup_share_pages(
             now=client.now,
             known=known_shares(published, warehouse.landing),
             options=options,
+            refused=refused.append,
         )
         rows: list[dict[str, Any]] = []
         proven = 0
@@ -98,10 +104,13 @@ def backup_share_pages(
                     "landing_file": file.name,
                 }
             )
+    refusals = [f"{count} listings: {reason}" for reason, count in Counter(map(str, refused)).items()]
+    for refusal in refusals:
+        context.log.error(refusal)
     return dg.MaterializeResult(
         metadata={
             "listings": _table(rows),
-            CLOSED_CLOUDS: dg.MetadataValue.json(clouds.problems),
+            CLOSED_CLOUDS: dg.MetadataValue.json([*clouds.problems, *refusals]),
             POLICY_PROBLEM: policy_problem,
             "proven": proven,
             "not_proven": len(rows) - proven,
@@ -292,6 +301,7 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         unproven |= {f"{each.file.listing.direction} {each.file.listing.project_id}" for each in missing}
         count = len(unproven | {_name(row) for row in rows})
         text = f"{len(unproven)} of {count} listings are not proven; the others are published."
+        text = text if unproven else f"All {count} listings that were observed are proven and published. Look at this:"
         text = text if count else "No listing was observed."
         told = "\n".join([text, *closed, *policy, *problems, *held, *unread])
         raise dg.Failure(description=told, metadata=metadata, allow_retries=False)

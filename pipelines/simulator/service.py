@@ -76,8 +76,8 @@ class Service:
         self._asked: Counter[str] = Counter()
         self._max_limit = max_limit
         self._sleep = sleep
-        self._clock = clock
-        self._iam = Iam(world.projects, token, account or Account(), clock)
+        self.clock = clock
+        self._iam = Iam(world.projects, token, account or Account(), lambda: self.clock())
         self._listings = Listings(world, self._scenario)
         self._lock = RLock()
 
@@ -146,7 +146,7 @@ class Service:
             target=target,
             query=query,
             complaint=complaint,
-            now=self._clock(),
+            now=self.clock(),
             key=f"{text} {self._asked[text]}",
             listings=self._listings,
         )
