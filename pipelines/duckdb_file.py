@@ -109,7 +109,14 @@ def warehouse_file(url: URL) -> Path:
     return Path(url.database).resolve()
 
 
-_PRIVATE_COPY = {"checkpoint_threshold": "4GB", "threads": "1"}
+OLDEST_CLIENT = "1.4"
+"""DuckDB that an analyst needs at least. Older ones open the file, but never come to an end with `findings`."""
+
+_PRIVATE_COPY = {
+    "checkpoint_threshold": "4GB",
+    "threads": "1",
+    "storage_compatibility_version": f"v{OLDEST_CLIENT}.0",
+}
 """Nothing of a private copy has to survive a kill: one checkpoint at its end does for many along the way."""
 
 

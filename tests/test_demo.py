@@ -1,14 +1,20 @@
 """The demo, through the real job, a real port and the views: its numbers are the simulator's truth."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.demo import Demo, make_demo
 from pipelines.dictionary import answer_table, example_queries
+from pipelines.duckdb_file import OLDEST_CLIENT
 from pipelines.observation import Direction
-from pipelines.publish import reading
+from pipelines.publish import reading, warehouse_file
 from pipelines.rebuild import rebuild
+from pipelines.relations import view_queries
 from pipelines.schema import sql_folder
 from pipelines.simulator.world import World
 from tests.truth import backup_row, canonical, share_row
@@ -175,3 +181,22 @@ def test_every_worked_question_has_the_answer_that_stands_in_the_dictionary(
             answer = warehouse.query(query)
             assert answer.num_rows, name
             assert f"```\n\n{answer_table(answer)}\n" in page, name
+
+
+def test_the_oldest_client_that_is_promised_reads_every_view_and_answers_the_questions(
+    demo: Demo, tmp_path: Path
+) -> None:
+    client = Path(sys.executable).with_name("duckdb")
+    version = subprocess.run([client, "--version"], capture_output=True, text=True, check=True).stdout
+    assert version.startswith(f"v{OLDEST_CLIENT}.")
+    views = [f"SELECT count(*) FROM {name}" for name in view_queries()]
+    asked = [*example_queries().values(), *views, "SELECT * FROM backup_shares_as_of('2026-03-03') ORDER BY ALL"]
+    told = tmp_path / "told.parquet"
+    for query in asked:
+        file = tmp_path / "question.sql"
+        file.write_text(f"COPY ({query.rstrip().rstrip(';')}\n) TO '{told}' (FORMAT parquet)")
+        # As sql/README.md says it.
+        line = [client, "-readonly", warehouse_file(demo.address), "-cmd", "SET TimeZone = 'UTC'", "-f", file]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), query
+        assert pq.read_table(told).to_pylist() == ask(demo, query), query
