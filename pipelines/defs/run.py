@@ -3,6 +3,8 @@
 Not here: what the job does (assets.py), exit codes (cli.py).
 """
 
+import fcntl
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +40,21 @@ def prepare_home(folder: Path) -> Path:
     return home
 
 
+def _opened(home: Path) -> dg.DagsterInstance:
+    """Dagster makes its tables when it opens them for the first time, and two that do so at once make them twice."""
+    descriptor = os.open(home, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return dg.DagsterInstance.from_config(str(home))
+    finally:
+        os.close(descriptor)
+
+
 def run_job(
     definitions: dg.Definitions, job_name: str, home: Path, *, log_level: str = "INFO", release_held: bool = False
 ) -> RunOutcome:
     """Run the job to its end; the run and its events stand in the UI of the same DAGSTER_HOME afterwards."""
-    with dg.DagsterInstance.from_config(str(prepare_home(home))) as instance:
+    with _opened(prepare_home(home)) as instance:
         result = definitions.resolve_job_def(job_name).execute_in_process(
             run_config={
                 "loggers": {"console": {"config": {"log_level": log_level}}},
