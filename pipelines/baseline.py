@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import Table
 
 from pipelines.errors import LandingError, printable, system_words
-from pipelines.landing import abandoned, fsync_folder, make_private_folder
+from pipelines.landing import abandoned, fsync_folder
 from pipelines.schema import FACTS, SCHEMA_VERSION, arrow_schema, observations
 
 FOLDER = "_baseline"
@@ -138,7 +138,8 @@ def only_pruner(landing: Path) -> Iterator[None]:
     """One at a time may change the baseline; raises LandingError when another does. Leftovers of killed ones go."""
     folder = landing / FOLDER
     try:
-        make_private_folder(folder, within=landing)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        fsync_folder(landing)
         lock = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise _write_error(landing, error) from None

@@ -64,12 +64,14 @@ def missing_files(published: Warehouse, landing: Path) -> list[str]:
 
     Raises LandingError where the baseline is damaged, WarehouseError where the tables cannot be asked.
     """
-    frozen = baseline.find(landing)
-    there = {file.observation_id for file in landed_files(landing)} | (frozen.observation_ids() if frozen else set())
+    # In this order: a sync lands before it records, a prune freezes before it removes.
     recorded = published.query(
         "SELECT observation_id, landing_file FROM observations ORDER BY observed_at, landing_file"
     )
     policies = sorted(published.recorded_policies() - set(landed_policy_names(landing)))
+    there = {file.observation_id for file in landed_files(landing)}
+    if frozen := baseline.find(landing):
+        there |= frozen.observation_ids()
     return [name for key, name in zip(*recorded.to_pydict().values(), strict=True) if key not in there] + policies
 
 
