@@ -291,13 +291,11 @@ def live_on_every_engine(stories: list[Story], folder: Path, addresses: list[str
     return differences
 
 
-def tell_on_every_engine(
-    seeds: range, groups: int, folder: Path, postgres_url: str, *, read_as_difference: int = 4
-) -> None:
+def tell_on_every_engine(seeds: range, groups: int, folder: Path, postgres_url: str) -> None:
     # Where much changes everything is read.
     stories = [Story(seed, (0.35, 0.02)[seed % 2], groups=groups, plans=LANDED) for seed in seeds]
     differences = live_on_every_engine(stories, folder, [f"duckdb:///{folder}/warehouse.duckdb", postgres_url])
-    assert differences >= read_as_difference, "hardly any observation was read that way"
+    assert differences >= 4, "hardly any observation was read that way"
 
 
 def test_histories_through_the_landing_are_the_same_on_every_engine_and_after_a_rebuild(
@@ -308,8 +306,7 @@ def test_histories_through_the_landing_are_the_same_on_every_engine_and_after_a_
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("first", range(21_000, 21_100, 10))
+@pytest.mark.parametrize("first", range(21_000, 21_100, 20))
 def test_many_histories_through_the_landing_are_the_same_on_every_engine(first, tmp_path, postgres_url, figures):
-    figures(LANDED_HISTORIES, 200)
-    # Some seeds have few: of all of them together there are hundreds.
-    tell_on_every_engine(range(first, first + 10), 20, tmp_path, postgres_url, read_as_difference=1)
+    figures(LANDED_HISTORIES, 400)
+    tell_on_every_engine(range(first, first + 20), 20, tmp_path, postgres_url)
