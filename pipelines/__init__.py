@@ -50,6 +50,7 @@
                      explain.py      the whole story of one share, down to the landed page
                      story.py        what such a story holds, how it is told
                      doctor.py       is all there that a sync needs, how does the service behave
+                     this_machine.py what a sync finds here: landing, policy, warehouse, history
                      diagnosis.py    what is found there, judged
                      output.py       tables, CSV, JSON, Parquet
                      reports.py      the report pack: questions, parameters, answers

@@ -1,6 +1,6 @@
 """What is found out about a service, a folder or a history, judged: is it well, and if not, what is to be done. Pure.
 
-Not here: how it is found out (doctor.py), printing (cli.py).
+Not here: how it is found out (doctor.py, this_machine.py), printing (cli.py).
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from pipelines.observation import ProofStatus
+from pipelines.errors import ConfigurationError
+from pipelines.observation import TOLERATED_SKEW, WRONG_CLOCK, Listing, ProofStatus, clock_words
 from pipelines.rows import BY_BACKUP, BY_SHARE, ORDERS, Row, with_ids
 
 
@@ -32,8 +33,28 @@ class Judgement:
     is_configuration: bool = False
 
 
-ENOUGH_SKEW = 60.0
-"""Seconds that two clocks may differ."""
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor: which check, of what, and the judgement."""
+
+    check: str
+    about: str
+    judgement: Judgement
+
+    @property
+    def state(self) -> State:
+        return self.judgement.state
+
+
+def misconfigured(error: ConfigurationError) -> Judgement:
+    return Judgement(State.BROKEN, str(error), is_configuration=True)
+
+
+def short(listing: Listing) -> str:
+    """A listing as findings name it."""
+    return f"{listing.direction} {listing.project_id}"
+
+
 OLD_PROOF = timedelta(hours=36)
 """A daily sync proves each listing more often than that."""
 LITTLE_SPACE, NO_SPACE = 2**30, 100 * 2**20
@@ -153,14 +174,12 @@ def judge_clock(skew: float | None) -> Judgement:
     """Seconds by which the service's clock is ahead; None: it did not tell."""
     if skew is None:
         return _well("the service does not tell its time")
-    if abs(skew) <= ENOUGH_SKEW:
+    if abs(skew) <= TOLERATED_SKEW:
         return _well("the clocks of the service and of this machine agree")
-    side = "behind" if skew > 0 else "ahead of"
-    return Judgement(
-        State.ATTENTION,
-        f"the clock of this machine is {abs(skew):.0f} s {side} that of the service",
-        "set it, best with NTP: the history says when this machine saw a thing",
-    )
+    if abs(skew) <= WRONG_CLOCK:
+        advice = "set it, best with NTP: the history says when this machine saw a thing"
+        return Judgement(State.ATTENTION, clock_words(skew), advice)
+    return Judgement(State.BROKEN, clock_words(skew), "set it, best with NTP: until then nothing is observed")
 
 
 # --- this machine --------------------------------------------------------------------------------------------------
@@ -182,6 +201,9 @@ def _size(count: int) -> str:
 
 def judge_history(proven_at: datetime | None, held: int, status: str, reason: str, now: datetime) -> Judgement:
     """Of one listing: its last proof, and what its last observation said."""
+    if proven_at is not None and proven_at - now > timedelta(seconds=WRONG_CLOCK):
+        advice = "nothing is recorded until then: a clock was wrong; README says how that day is taken out"
+        return Judgement(State.BROKEN, f"proven on {proven_at:%Y-%m-%d}, a day to come", advice)
     last = "never proven" if proven_at is None else f"proven {_age(now - proven_at)} ago"
     said = f"; the last observation was {status}" + (f": {reason}" if reason else "")
     if proven_at is None or now - proven_at > OLD_PROOF or not ProofStatus(status).is_proven:

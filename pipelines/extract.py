@@ -21,7 +21,7 @@ from pipelines.confirm import Verdict, absent_shares, confirm
 from pipelines.errors import ApiError, BackupSharesError, ClockError, MalformedResponseError
 from pipelines.filters import Filters
 from pipelines.landing import LandedFile, LandingWriter, sweep
-from pipelines.observation import Listing, Observation, Page, ProofStatus
+from pipelines.observation import Listing, Observation, Page, ProofStatus, clock_words
 from pipelines.rows import Row, read_rows
 from pipelines.walk import Walk, walk
 
@@ -156,11 +156,7 @@ def observe_listing(
 def _refuse_wrong_clock(skew: float | None, tolerated: float | None) -> None:
     if skew is None or tolerated is None or abs(skew) <= tolerated:
         return
-    side = "behind" if skew > 0 else "ahead of"
-    raise ClockError(
-        f"the clock of this machine is about {abs(skew) / 3600:,.0f} h {side} that of the service, so nothing was "
-        "observed: set it right, best with NTP"
-    )
+    raise ClockError(f"{clock_words(skew)}, so nothing was observed: set it right, best with NTP")
 
 
 def _judged(

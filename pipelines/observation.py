@@ -110,6 +110,19 @@ class Observation:
         return str(uuid.uuid5(_OBSERVATION_NAMESPACE, name))
 
 
+TOLERATED_SKEW = 60
+"""Seconds between the service's clock and ours that are nobody's concern: all times of the history are ours."""
+WRONG_CLOCK = 3600
+"""Seconds from which on a sync observes nothing: what it sees would stand in the history at another time."""
+
+
+def clock_words(skew: float) -> str:
+    """How the clocks differ. `skew`: seconds by which the service's is ahead of ours."""
+    side = "behind" if skew > 0 else "ahead of"
+    off = f"{abs(skew):.0f} s" if abs(skew) <= WRONG_CLOCK else f"about {abs(skew) / 3600:,.0f} h"
+    return f"the clock of this machine is {off} {side} that of the service"
+
+
 def listings(region: str, project_ids: tuple[str, ...]) -> list[Listing]:
     """Both directions of every project: one alone is never "all shares" (api-facts 0.1).
 

@@ -22,7 +22,7 @@ FLOORS = [
     {"load", "duckdb_file", "postgres", "output", "ask", "reports", "export"},
     {"publish", "page"},
     {"rebuild"},
-    {"retention", "explain"},
+    {"retention", "explain", "this_machine"},
     {"defs", "doctor"},
     {"definitions"},
     {"simulator"},

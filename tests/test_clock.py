@@ -79,7 +79,7 @@ def test_after_a_clock_that_went_back_nothing_is_recorded_until_it_is_past_the_l
 
 @pytest.mark.parametrize(
     ("error", "told"),
-    [(YEAR, "8,760 h ahead of"), (-DAY, "24 h behind"), (HOUR + timedelta(minutes=1), "1 h ahead of")],
+    [(YEAR, "8,760 h ahead of"), (-DAY, "24 h behind"), (HOUR * 1.1, "1 h ahead of"), (-HOUR * 1.1, "1 h behind")],
 )
 def test_by_a_clock_that_is_wrong_nothing_is_observed_and_the_next_sync_needs_no_hands(
     clocks: Clocks, error: timedelta, told: str
@@ -94,6 +94,13 @@ def test_by_a_clock_that_is_wrong_nothing_is_observed_and_the_next_sync_needs_no
     assert landed_files(clocks.settings.landing_folder) == landed
     assert clocks.sync(NOON + 2 * DAY).succeeded
     assert clocks.ask("SELECT count(DISTINCT observed_at) AS days FROM observations") == [{"days": 2}]
+
+
+def test_by_a_clock_that_is_half_an_hour_off_all_is_recorded_and_the_ledger_tells_it(clocks: Clocks) -> None:
+    assert clocks.sync(NOON, HOUR / 2).succeeded
+    assert clocks.sync(NOON + DAY).succeeded
+    skews = clocks.ask("SELECT DISTINCT clock_skew_seconds AS skew FROM observations ORDER BY skew")
+    assert [round(row["skew"], -2) for row in skews] == [-1800, 0], "a Date has whole seconds"
 
 
 def test_what_was_observed_in_a_year_to_come_can_be_taken_out(clocks: Clocks) -> None:

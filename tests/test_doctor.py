@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from pipelines.auth import Account, accounts
-from pipelines.connect import open_clouds
-from pipelines.diagnosis import State, judge_clock, judge_history, judge_space
-from pipelines.doctor import Finding, examine
+from pipelines.connect import open_clouds, utc_now
+from pipelines.diagnosis import Finding, State, judge_clock, judge_history, judge_space
+from pipelines.doctor import examine
 from pipelines.extract import observe_listings
 from pipelines.landing import landed_files
 from pipelines.load import load_pending
@@ -220,6 +220,9 @@ def test_a_clock_that_is_wrong_is_found(settings, service):
 def test_the_clock_of_a_service_that_tells_none_is_not_judged():
     assert judge_clock(None).found == "the service does not tell its time"
     assert judge_clock(-3600).found.startswith("the clock of this machine is 3600 s ahead of")
+    wrong = judge_clock(-31_536_000)
+    assert wrong.state is State.BROKEN
+    assert wrong.found == "the clock of this machine is about 8,760 h ahead of that of the service"
 
 
 # Settings
@@ -368,6 +371,12 @@ def test_listings_that_are_new_and_listings_that_are_left_are_told(synced, servi
     ]
 
 
+def test_a_proof_of_a_day_to_come_is_broken():
+    judged = judge_history(NOW + timedelta(days=3650), 0, "covered", "", NOW)
+    assert judged.state is State.BROKEN
+    assert judged.found.endswith("a day to come")
+
+
 def test_held_withdrawals_ask_for_a_look():
     judged = judge_history(NOW - timedelta(hours=5), 31, "covered", "held", NOW)
 
@@ -445,6 +454,7 @@ def test_a_disk_that_fills_is_told_in_time():
 
 
 def test_the_command_prints_a_line_for_everything_and_exits_0(tmp_path, service):
+    service.clock = utc_now  # that of the command
     with serve(service) as url:
         done = run_text(
             tmp_path, "doctor", VBS_ENDPOINT=url, VBS_TOKEN=CANARY, VBS_PROJECTS=",".join(service.world.projects)

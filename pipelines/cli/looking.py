@@ -25,7 +25,7 @@ from pipelines.errors import ConfigurationError
 from pipelines.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from pipelines.doctor import Finding
+    from pipelines.diagnosis import Finding
 
 SORT_KEYS = ["created_at", "updated_at", "id", "name", "status", "size"]
 

@@ -26,24 +26,18 @@ from pipelines.load import (
     unrecorded_files,
     unrecorded_policies,
 )
+from pipelines.observation import TOLERATED_SKEW, WRONG_CLOCK
 from pipelines.policy_landing import land_policy
 from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns, report
 from pipelines.warehouse import Ledger
 
 GROUP = "backup_shares"
-CLOSED_CLOUDS = "closed_clouds"
-"""Metadata of the pages: a sentence for whatever was not observed, a cloud that let nobody in or a clock that is wrong,
-so that the report of the run can turn red."""
+UNOBSERVED = "unobserved"
+"""Metadata of the pages: why a cloud let nobody in, or listings were not landed, so that the report can turn red."""
 POLICY_PROBLEM = "policy_problem"
 """Metadata of the pages: why the policy in force is not what its file says; empty if it is, or if there is no file."""
 Client = dg.ResourceParam[ClientResource]
 WarehouseDoor = dg.ResourceParam[WarehouseResource]
-
-
-TOLERATED_SKEW = 60
-"""Seconds between the service's clock and ours that are nobody's concern: all times of the history are ours."""
-WRONG_CLOCK = 3600
-"""Seconds from which on nothing is observed."""
 
 
 class SyncConfig(dg.Config):
@@ -110,7 +104,7 @@ def backup_share_pages(
     return dg.MaterializeResult(
         metadata={
             "listings": _table(rows),
-            CLOSED_CLOUDS: dg.MetadataValue.json([*clouds.problems, *refusals]),
+            UNOBSERVED: dg.MetadataValue.json([*clouds.problems, *refusals]),
             POLICY_PROBLEM: policy_problem,
             "proven": proven,
             "not_proven": len(rows) - proven,
@@ -266,10 +260,10 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         drift = published.query(report("new_drift"), sync_id=context.run.run_id).to_pylist()
         missing = unrecorded_files(warehouse.landing, published.ledger(), context.run.run_id)
         policies = unrecorded_policies(published, warehouse.landing)
-    closed = _closed_clouds(context)
+    unobserved = _unobserved(context)
     policy = [str(problem)] if (problem := _said_by_pages(context, POLICY_PROBLEM)) else []
     policy += [f"{name} was not recorded, see the log" for name in policies]
-    if not rows and not missing and not closed:
+    if not rows and not missing and not unobserved:
         raise dg.Failure(description="this run observed nothing: materialize backup_share_pages with it")
     problems = [f"{_name(row)}: {row['status']}, {row['reason']}" for row in rows if not row["is_proven"]]
     problems += [f"{unloaded.file.name}: {unloaded.reason}" for unloaded in missing]
@@ -296,14 +290,14 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         "rejected_records": sum(row["rejected"] for row in rows),
         "new_drift": len(drift),
     }
-    if problems or unread or closed or held or policy:
+    if problems or unread or unobserved or held or policy:
         unproven = {_name(row) for row in rows if not row["is_proven"]}
         unproven |= {f"{each.file.listing.direction} {each.file.listing.project_id}" for each in missing}
         count = len(unproven | {_name(row) for row in rows})
         text = f"{len(unproven)} of {count} listings are not proven; the others are published."
         text = text if unproven else f"All {count} listings that were observed are proven and published. Look at this:"
         text = text if count else "No listing was observed."
-        told = "\n".join([text, *closed, *policy, *problems, *held, *unread])
+        told = "\n".join([text, *unobserved, *policy, *problems, *held, *unread])
         raise dg.Failure(description=told, metadata=metadata, allow_retries=False)
     return dg.MaterializeResult(metadata=metadata)
 
@@ -362,8 +356,8 @@ def _name(row: dict[str, Any]) -> str:
     return f"{row['direction']} {row['project_id']}"
 
 
-def _closed_clouds(context: dg.AssetExecutionContext) -> list[str]:
-    sentences = _said_by_pages(context, CLOSED_CLOUDS)
+def _unobserved(context: dg.AssetExecutionContext) -> list[str]:
+    sentences = _said_by_pages(context, UNOBSERVED)
     return [str(sentence) for sentence in sentences] if isinstance(sentences, list) else []
 
 

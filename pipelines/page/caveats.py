@@ -6,11 +6,9 @@ Not here: the figures (says.py).
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from pipelines.observation import TOLERATED_SKEW
 from pipelines.page.asked import DAYS_SHOWN, Answers, Row
 from pipelines.page.words import Labels, counted, moment, span
-
-TOLERATED_SKEW = 60
-"""Seconds between the service's clock and ours that are nobody's concern."""
 
 LATE = timedelta(hours=36)
 """A daily sync that was observed longer ago than this was missed."""
