@@ -19,6 +19,8 @@ from sqlalchemy import table as relation_named
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 
+from pipelines.errors import WarehouseError
+
 PIECE = 50_000
 """Rows of an answer that are in memory at once when it is streamed."""
 
@@ -91,7 +93,10 @@ class DuckDbWays:
         return answer
 
     def ask(self, connection: Connection, question: str, parameters: dict[str, Any]) -> pa.Table | None:
-        relation = _driver(connection).sql(question, params=parameters or None)
+        driver = _driver(connection)
+        if len(driver.extract_statements(question)) > 1:  # of several it would answer the last, without a word
+            raise WarehouseError("those are several statements: ask one at a time")
+        relation = driver.sql(question, params=parameters or None)
         return None if relation is None else relation.to_arrow_table()
 
     def stream(self, connection: Connection, question: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

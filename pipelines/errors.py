@@ -23,6 +23,7 @@ Not here: what is retried and how often (traffic.py), exit codes (cli.py).
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -42,6 +43,33 @@ def _escape(char: str) -> str:
 def system_words(error: OSError) -> str:
     """What the system says about a failure, for the inside of a sentence; without the path, which may be a secret."""
     return (error.strerror or type(error).__name__).lower()
+
+
+_EXPECTED = {
+    "bool": "true or false is expected",
+    "float": "a number is expected",
+    "int": "a whole number is expected",
+    "model": "names with values are expected, as `name: value`",
+    "tuple": "a list is expected, each entry begun with `- `",
+}
+
+
+def what_is_expected(error: Mapping[str, Any]) -> str:
+    """What a value has to be, in plain words, from what pydantic says of one that is not (an item of its `errors`)."""
+    kind, said = str(error["type"]), str(error["msg"])
+    bounds = {name: f"{value:g}" if isinstance(value, float) else value for name, value in error.get("ctx", {}).items()}
+    match kind:
+        case "value_error":
+            return said.removeprefix("Value error, ")
+        case "greater_than_equal":
+            return f"at least {bounds['ge']} is expected"
+        case "less_than_equal":
+            return f"at most {bounds['le']} is expected"
+        case "greater_than":
+            return f"more than {bounds['gt']} is expected"
+        case "string_too_short":
+            return "a text is expected, it is empty"
+    return _EXPECTED.get(kind.split("_")[0]) or printable(said[:1].lower() + said[1:], 120)
 
 
 class BackupSharesError(Exception):

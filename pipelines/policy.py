@@ -21,7 +21,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from pipelines.errors import ConfigurationError, printable, system_words
+from pipelines.errors import ConfigurationError, printable, system_words, what_is_expected
 from pipelines.observation import PROJECT_ID
 from pipelines.records import OBJECT_ID, PROJECT
 
@@ -236,7 +236,7 @@ def checked_policy(path: Path) -> tuple[Policy | None, list[str]]:
     try:
         return Policy.model_validate(document), []
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
+        found = error.errors(include_url=False, include_input=False)
         return None, [f"{shown}, line {_line(root, each['loc'])}: {_told(each)}" for each in found]
     except RecursionError:
         return None, [f"{shown} is nested too deeply"]
@@ -296,8 +296,7 @@ def _told(error: Any) -> str:
         case "string_type":
             return f"{place} is no text: put it in quotes"
         case "value_error":
-            text = error["msg"].removeprefix("Value error, ")
+            text = what_is_expected(error)
             return f"{place} {text}" if text.startswith(("is ", "holds ")) else f"{place}: {text}" if place else text
         case _:
-            text = printable(error["msg"], 120)
-            return f"{place} is not usable: {text[0].lower()}{text[1:]}"
+            return f"{place} is not usable: {what_is_expected(error)}"

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pipelines.errors import ConfigurationError, printable
+from pipelines.errors import ConfigurationError, printable, what_is_expected
 from pipelines.observation import PROJECT_ID
 
 REGION = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -25,6 +25,12 @@ TOKEN = r"[!-~]{1,32768}"  # noqa: S105 - a pattern
 
 LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 """Hosts that may be spoken to without TLS: a token sent to them does not leave the machine."""
+
+
+def _region(name: str) -> str:
+    if not re.fullmatch(REGION, name):
+        raise ValueError("letters, digits, - _ and . are expected, at most 64, a letter or digit first")
+    return name
 
 
 class Settings(BaseSettings):
@@ -49,8 +55,8 @@ class Settings(BaseSettings):
     ] = None
     vbs_region: Annotated[
         str,
+        AfterValidator(_region),
         Field(
-            pattern=f"^{REGION}$",
             description="Name under which the region is kept in the history, for a token and for clouds without "
             "`region_name`. Set it before the first sync.",
         ),
@@ -272,7 +278,7 @@ def usable_settings(**overrides: Any) -> tuple[Settings, list[str]]:
         for each in bad:
             name = str(each["loc"][0])
             overrides[name] = Settings.model_fields[name].default
-            complaints.append(f"{name.upper()} is not usable: {each['msg'][0].lower()}{each['msg'][1:]}")
+            complaints.append(f"{name.upper()} is not usable: {what_is_expected(each)}")
 
 
 class _IsolatedSettings(Settings):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from decimal import Decimal
+from importlib.metadata import version
 from pathlib import Path
 
 import duckdb
@@ -89,6 +90,11 @@ def test_bad_configuration_is_one_sentence_exit_code_2_and_nothing_done(
     assert done.stderr.count("\n") == 1
     assert CANARY not in done.output
     assert list(tmp_path.iterdir()) == [], "a refused sync leaves nothing behind"
+
+
+def test_the_version_is_told() -> None:
+    done = CliRunner().invoke(main, ["--version"])
+    assert done.output == f"backup-shares {version('backup-shares')}\n"
 
 
 def test_a_process_with_bad_configuration_ends_as_quietly(tmp_path: Path) -> None:
@@ -199,6 +205,15 @@ def test_a_query_can_only_read_the_warehouse(synced: tuple[Path, str], sql: str)
     assert done.stderr.decode().startswith("backup-shares: the warehouse refused: ")
     assert "Traceback" not in done.stderr.decode()
     assert not (folder / "stolen.csv").exists()
+
+
+def test_of_several_statements_none_is_answered(synced: tuple[Path, str]) -> None:
+    folder, _ = synced
+    done = run(folder, "query", "SELECT 1 AS n; SELECT 2 AS n")
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == "backup-shares: those are several statements: ask one at a time\n"
+    assert json.loads(run(folder, "query", "SELECT 1 AS n; -- that is all", "--format", "json").stdout) == [{"n": 1}]
 
 
 def test_a_query_before_the_first_sync_says_what_to_do(tmp_path: Path) -> None:

@@ -106,9 +106,11 @@ def test_the_example_is_a_policy_and_shows_every_part() -> None:
         ),
         (
             GOOD + "limits: {max_recipients: 0}",
-            ", line 3: limits.max_recipients is not usable: input should be greater",
+            ", line 3: limits.max_recipients is not usable: at least 1 is expected",
         ),
-        (GOOD + "limits: {max_recipients: ten}", ", line 3: limits.max_recipients is not usable"),
+        (GOOD + "limits: {max_recipients: ten}", ", line 3: limits.max_recipients is not usable: a whole number"),
+        (GOOD + "limits: 5", ", line 3: limits is not usable: names with values are expected, as `name: value`"),
+        ("projects: 5", ", line 1: projects is not usable: a list is expected, each entry begun with `- `"),
         (
             GOOD + "limits: {max_age: 3}",
             ", line 3: limits.max_age is unknown: choose max_recipients, max_share_age_days",

@@ -21,6 +21,7 @@ SOME_NOT_PROVEN, UNUSABLE = 1, 2
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="backup-shares", message="backup-shares %(version)s")
 def main() -> None:
     """Observe who shares volume backups with whom, and keep the answer."""
 
