@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from pipelines.engines import POSTGRES
 from pipelines.errors import ConfigurationError, WarehouseError
@@ -95,19 +96,32 @@ def rebuilding(url: URL, *, wait: float, sleep: Callable[[float], None]) -> Iter
 
 def _take_over(connection: Connection, aside: str) -> None:
     made = made_version(connection)
-    if made is not None and made.problem:
+    if (made is not None and made.problem) or not _are_exchanged(connection, aside):
         for name in function_queries():
             POSTGRES.drop_function(connection, name)
         for name in reversed(view_queries()):
             connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
         for table in reversed(metadata.sorted_tables):
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table.name}")
+        _exchange(connection, aside)
+    connection.exec_driver_sql(f"DROP SCHEMA {aside} CASCADE")
+
+
+def _are_exchanged(connection: Connection, aside: str) -> bool:
+    try:
+        with connection.begin_nested():
+            _exchange(connection, aside)
+    except (ProgrammingError, IntegrityError):
+        return False  # somebody has changed the tables: they have to be made anew
+    return True
+
+
+def _exchange(connection: Connection, aside: str) -> None:
     make_tables(connection)
     for table in LANDED:
         names = ", ".join(column.name for column in table.columns)
         connection.exec_driver_sql(f"DELETE FROM {table.name}")  # noqa: S608 - own names
         connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {aside}.{table.name}")  # noqa: S608
-    connection.exec_driver_sql(f"DROP SCHEMA {aside} CASCADE")
 
 
 def _engine(url: URL, wait: float, *settings: str) -> Engine:

@@ -17,6 +17,7 @@ from pipelines.schema import (
     SCHEMA_VERSION,
     comment_on,
     ddl,
+    metadata,
     observations,
     schema_version,
     sql_folder,
@@ -32,7 +33,7 @@ def make_tables(connection: Connection) -> None:
     grants = (sql_folder("roles") / "grants.sql").read_text(encoding="utf-8")
     made_by = "\0".join([*statements, *views.values(), *functions.values(), *told, grants])
     definition = hashlib.sha256(made_by.encode()).hexdigest()
-    if found is not None and found.definition_sha256 == definition:
+    if found is not None and found.definition_sha256 == definition and views.keys() <= _relations(connection):
         return
     ways_of(connection).run(connection, statements)
     for table in HISTORY_TABLES:
@@ -63,10 +64,14 @@ def _comments(ways: EngineWays, views: Mapping[str, str], functions: Mapping[str
 
 
 class Made(NamedTuple):
-    """What made tables and views: the version of the tables, the SHA-256 of all statements."""
+    """What made tables and views: the version of the tables, the SHA-256 of all statements.
+
+    `missing`: tables of this version that somebody has dropped since.
+    """
 
     version: int
     definition_sha256: str
+    missing: tuple[str, ...] = ()
 
     @property
     def problem(self) -> str:
@@ -76,22 +81,29 @@ class Made(NamedTuple):
             return f"are of a newer version {versions}: use the newer program"
         if self.version < SCHEMA_VERSION:
             return f"are of an earlier version {versions}: `backup-shares rebuild` makes them again from the landing"
+        if self.missing:
+            return f"lack {', '.join(self.missing)}: `backup-shares rebuild` makes them again from the landing"
         return ""
 
 
 def made_version(connection: Connection) -> Made | None:
-    named = [table.name for table in (schema_version, observations)]
-    # Not from information_schema: that hides from an analyst what may not be read, as if nothing were there.
-    tables = connection.exec_driver_sql(
-        "SELECT tablename FROM pg_catalog.pg_tables "  # noqa: S608 - own names
-        f"WHERE schemaname = current_schema() AND tablename IN ('{named[0]}', '{named[1]}')"
-    )
-    there = set(tables.scalars().all())
+    there = _relations(connection)
     if schema_version.name not in there:
         # The first versions of this program did not write down theirs.
-        return Made(0, "") if there else None
+        return Made(0, "") if observations.name in there else None
     rows = connection.execute(select(schema_version.c.version, schema_version.c.definition_sha256)).all()
-    return Made(*rows[0]) if rows else Made(0, "")
+    missing = tuple(table.name for table in metadata.sorted_tables if table.name not in there)
+    return Made(*rows[0], missing) if rows else Made(0, "")
+
+
+def _relations(connection: Connection) -> set[str]:
+    """The names of tables and views that are there."""
+    # Not from information_schema: that hides from an analyst what may not be read, as if nothing were there.
+    found = connection.exec_driver_sql(
+        "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema() "
+        "UNION ALL SELECT viewname FROM pg_catalog.pg_views WHERE schemaname = current_schema()"
+    )
+    return set(found.scalars().all())
 
 
 def version_of_ours(connection: Connection) -> Made | None:

@@ -58,7 +58,7 @@ def examine_machine(settings: Settings, found: Sequence[Account], now: datetime)
         if files := landed_files(landing):
             yield Finding("landing", about_landing, _pending(files, ledger))
     except WarehouseError as error:
-        advice = "close what has it open; if it is damaged, delete it: the next sync fills it from the landing"
+        advice = "close what has it open; if it is damaged, `backup-shares rebuild` makes it again from the landing"
         yield Finding("warehouse", about, Judgement(State.BROKEN, str(error), advice))
     except OSError as error:
         found_out = f"cannot be looked at: {system_words(error)}"

@@ -445,7 +445,7 @@ def gives_no_rights(server, url):
     ("spoil", "words"),
     [
         (only_reads, "read-only transaction"),
-        (lacks_a_table, 'relation "backup_history" does not exist'),
+        (lacks_a_table, "the tables of the warehouse lack backup_history: `backup-shares rebuild` makes them again"),
         (lacks_a_column, 'column "backup_name" of relation "backup_history" does not exist'),
         (is_newer, "newer version"),
         (forgot_its_version, "earlier version"),

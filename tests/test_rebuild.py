@@ -113,6 +113,50 @@ def test_whatever_was_done_to_the_warehouse_a_rebuild_puts_it_right(published, l
     assert everything(published) == before
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE rejected_records CASCADE",
+        "DROP TABLE backup_share_history CASCADE",
+        "DROP TABLE schema_version",
+        "ALTER TABLE policy_limits RENAME COLUMN max_recipients TO most",
+        "DROP VIEW backup_shares CASCADE",
+    ],
+)
+def test_whatever_was_done_to_its_tables_a_rebuild_makes_them_again(published, landing, statement):
+    before = everything(published)
+    damage(published, statement)
+    rebuild(published, landing)
+    assert everything(published) == before
+    with reading(published) as warehouse:
+        for name in view_queries():
+            warehouse.query(f"SELECT * FROM {name}")
+    land(landing, make_observation(day(4)), make_page(FIRST, CHANGED))
+    load(published, landing)
+
+
+def test_a_table_that_is_gone_is_named_and_what_was_landed_waits(published, landing):
+    damage(published, "DROP TABLE rejected_records CASCADE")
+    land(landing, make_observation(day(4)), make_page(FIRST, CHANGED))
+    with (
+        pytest.raises(WarehouseError, match=r"warehouse lack rejected_records: `backup-shares rebuild`"),
+        writing(published),
+    ):
+        pass
+    rebuild(published, landing)
+    assert (S1, None, day(4), VERSIONS[-1][-1]) in versions(published)
+
+
+def test_a_view_that_is_gone_is_made_again_by_the_next_sync(published):
+    with reading(published) as warehouse:
+        before = warehouse.query("SELECT * FROM backup_shares").to_pylist()
+    damage(published, "DROP VIEW backup_shares CASCADE")
+    with writing(published):
+        pass
+    with reading(published) as warehouse:
+        assert warehouse.query("SELECT * FROM backup_shares").to_pylist() == before
+
+
 def test_after_a_rebuild_the_next_sync_goes_on(published, landing):
     rebuild(published, landing)
     land(landing, make_observation(day(4)), make_page(FIRST, CHANGED))
