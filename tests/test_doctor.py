@@ -420,7 +420,7 @@ def test_a_warehouse_that_lacks_a_table_is_broken(synced, service):
     found = findings(synced, service)
 
     assert ills(found) == [("warehouse", State.BROKEN)]
-    assert "rejected_records does not exist" in told(found, "warehouse")[-1]
+    assert "its tables lack rejected_records: `backup-shares rebuild`" in told(found, "warehouse")[-1]
 
 
 def test_a_history_that_breaks_a_promise_is_told(synced, service):
