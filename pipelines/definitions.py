@@ -21,6 +21,7 @@ from pipelines.defs.assets import (
     staged_frames,
     sync_report,
 )
+from pipelines.defs.keeping import PRUNE_JOB_NAME, prune_landing
 from pipelines.defs.resources import ClientResource, WarehouseResource
 from pipelines.settings import Settings, load_settings
 from pipelines.tuning import tune_process
@@ -34,7 +35,7 @@ def build_definitions(
     now: Callable[[], datetime] = utc_now,
     find_accounts: Callable[[Settings], list[Account]] = accounts,
 ) -> dg.Definitions:
-    """Assets, job, schedule. `settings` is read when a step runs; `transport` and `now` are for tests and demo.
+    """Assets, jobs, schedules. `settings` is read when a step runs; `transport` and `now` are for tests and demo.
 
     `find_accounts` is for who has logged in already.
     """
@@ -43,18 +44,29 @@ def build_definitions(
         selection=dg.AssetSelection.groups(GROUP),
         description="Observe every configured listing and record what is proven.",
     )
-    schedule = dg.ScheduleDefinition(
+    configured = settings()
+    daily = dg.ScheduleDefinition(
         name=f"{JOB_NAME}_daily",
         job=job,
-        cron_schedule=f"0 {settings().sync_hour} * * *",
+        cron_schedule=f"0 {configured.sync_hour} * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    # Twelve hours from the sync: it removes nothing that is not recorded, but it would have to look twice.
+    weekly = dg.ScheduleDefinition(
+        name=f"{PRUNE_JOB_NAME}_weekly",
+        job=prune_landing,
+        cron_schedule=f"0 {(configured.sync_hour + 12) % 24} * * 0",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING
+        if configured.landing_keep_days is not None
+        else dg.DefaultScheduleStatus.STOPPED,
     )
     return dg.Definitions(
         assets=[backup_share_pages, staged_frames, histories, sync_report, daily_report],
         asset_checks=[history_keeps_its_promises],
-        jobs=[job],
-        schedules=[schedule],
+        jobs=[job, prune_landing],
+        schedules=[daily, weekly],
         resources={
             "client": ClientResource(settings, find_accounts, transport, now),
             "warehouse": WarehouseResource(settings),

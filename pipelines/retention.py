@@ -18,11 +18,12 @@ import pyarrow.compute as pc
 from sqlalchemy import Table
 
 from pipelines import baseline
-from pipelines.errors import LandingError, system_words
+from pipelines.errors import ConfigurationError, LandingError, system_words
 from pipelines.landing import LandedFile, fsync_folder, landed_files
 from pipelines.publish import reading
 from pipelines.rebuild import first_difference, rebuilt_aside
 from pipelines.schema import FACTS, HISTORY_TABLES, OPEN_END
+from pipelines.settings import Settings
 from pipelines.warehouse import Ledger, Warehouse
 
 
@@ -36,6 +37,27 @@ class Pruned:
     kept_files: int
     baseline_name: str
     """Where the history before its horizon stands now, below the landing; empty where nothing was ever frozen."""
+    is_done: bool
+    """Unset after a dry run."""
+
+    @property
+    def told(self) -> str:
+        """What it did, in a sentence or two."""
+        text = (
+            f"{len(self.files)} landed files before {self.horizon:%Y-%m-%d} ({self.size / 1e6:.1f} MB) "
+            f"{'were' if self.is_done else 'would be'} removed, {self.kept_files} stay"
+        )
+        if self.is_done and self.baseline_name:
+            text += f"; what was removed is frozen in {self.baseline_name}: back it up with the landing"
+        return text
+
+
+def prune_as_configured(settings: Settings, now: datetime, *, dry_run: bool = False) -> Pruned:
+    """`prune` by LANDING_KEEP_DAYS; raises ConfigurationError where that is not set, else as `prune`."""
+    if settings.landing_keep_days is None:
+        raise ConfigurationError("LANDING_KEEP_DAYS is not set: raw pages are kept for ever")
+    horizon = horizon_of(now, settings.landing_keep_days)
+    return prune(settings.warehouse_address(), settings.landing_folder, horizon, dry_run=dry_run)
 
 
 def horizon_of(now: datetime, keep_days: int) -> datetime:
@@ -79,7 +101,7 @@ def prune(address: str, landing: Path, horizon: datetime, *, dry_run: bool = Fal
             _remove(landing, going)
             baseline.drop_older(landing)
         names = tuple(file.name for file in going)
-        return Pruned(horizon, names, size, len(files) - len(going), frozen.name if frozen else "")
+        return Pruned(horizon, names, size, len(files) - len(going), frozen.name if frozen else "", not dry_run)
 
 
 def _refuse_unrecorded(files: Sequence[LandedFile], ledger: Ledger) -> None:

@@ -16,10 +16,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from pipelines import baseline
 from pipelines.cli.frame import UNUSABLE
+from pipelines.definitions import build_definitions
 from pipelines.doctor import examine
 from pipelines.errors import LandingError, WarehouseError
 from pipelines.landing import landed_files
@@ -508,6 +510,42 @@ def test_the_manifest_tells_a_person_what_was_frozen_and_the_ledger_which_files(
 @pytest.mark.parametrize("hour", [0, 5, 23])
 def test_the_horizon_is_a_midnight_in_utc(hour: int) -> None:
     assert horizon_of(datetime(2026, 3, 20, hour, 59, tzinfo=UTC), 15) == datetime(2026, 3, 5, tzinfo=UTC)
+
+
+def by_dagster(house: House, keep_days: int | None) -> dg.ExecuteInProcessResult:
+    settings = isolated_settings(data_dir=house.folder, landing_keep_days=keep_days)
+    job = build_definitions(lambda: settings, now=lambda: day(9)).resolve_job_def("prune_landing")
+    return job.execute_in_process(raise_on_error=False)
+
+
+def test_the_job_of_dagster_prunes_by_the_setting_and_says_what_it_did(week: House) -> None:
+    before = week.published()
+    done = by_dagster(week, 4)
+    assert done.success
+    (output,) = [event.step_output_data for event in done.all_events if event.is_successful_output]
+    told = {name: value.value for name, value in output.metadata.items()}
+    assert (told["removed"], told["kept"]) == (5, 4), "four days of one listing, the unproven one of the other"
+    assert told["baseline"].startswith("_baseline")
+    assert len(names(week)) == 4
+    rebuild(week.address, week.landing)
+    assert week.published() == before
+
+
+def test_the_job_of_dagster_fails_with_one_sentence_and_removes_nothing(week: House) -> None:
+    done = by_dagster(week, None)
+    (failed,) = done.get_step_failure_events()
+    assert failed.step_failure_data.user_failure_data.description == (
+        "LANDING_KEEP_DAYS is not set: raw pages are kept for ever"
+    )
+    assert len(names(week)) == 9
+
+
+@pytest.mark.parametrize(("keep_days", "runs"), [(None, False), (90, True)])
+def test_the_job_is_scheduled_weekly_where_the_setting_is_set(keep_days: int | None, runs: bool) -> None:
+    settings = isolated_settings(sync_hour=20, landing_keep_days=keep_days)
+    schedule = build_definitions(lambda: settings).resolve_schedule_def("prune_landing_weekly")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 8 * * 0", "UTC")
+    assert (schedule.default_status is dg.DefaultScheduleStatus.RUNNING) == runs
 
 
 def test_the_command_prunes_by_the_setting(week: House) -> None:

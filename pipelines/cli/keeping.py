@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import click
 
 from pipelines.cli.frame import SOME_NOT_PROVEN, main, told_plainly
-from pipelines.errors import ConfigurationError
 from pipelines.settings import load_settings
 
 
@@ -65,19 +64,9 @@ def prune(dry_run: bool) -> None:
     The warehouse stays as it is, and `rebuild` gives it again. Exit codes: 0 done; 1 refused, nothing was removed;
     2 LANDING_KEEP_DAYS is not set.
     """
-    from pipelines.retention import horizon_of
-    from pipelines.retention import prune as verb
+    from pipelines.retention import prune_as_configured
 
     with told_plainly():
         settings = load_settings()
-        if settings.landing_keep_days is None:
-            raise ConfigurationError("LANDING_KEEP_DAYS is not set: raw pages are kept for ever")
-        horizon = horizon_of(datetime.now(UTC), settings.landing_keep_days)
-        done = verb(settings.warehouse_address(), settings.landing_folder, horizon, dry_run=dry_run)
-        would = "would be" if dry_run else "were"
-        click.echo(
-            f"{len(done.files)} landed files before {horizon:%Y-%m-%d} ({done.size / 1e6:.1f} MB) {would} removed from "
-            f"{settings.landing_folder}, {done.kept_files} stay"
-        )
-        if done.baseline_name and not dry_run:
-            click.echo(f"what was removed is frozen in {done.baseline_name}: back it up with the landing")
+        done = prune_as_configured(settings, datetime.now(UTC), dry_run=dry_run)
+        click.echo(f"{settings.landing_folder}: {done.told}")
