@@ -27,29 +27,54 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 """A spreadsheet takes text that begins so for a formula; the full-width forms included."""
 
 
-def print_table(console: Console, answer: pa.Table, title: str = "", most: int | None = None) -> None:
-    """The rows, `most` of them, as a table; what does not fit is cut, control characters are shown as escapes.
+def print_answer(console: Console, answer: pa.Table) -> None:
+    """Every row: as a table, or row after row where the terminal is too narrow for so many columns."""
+    rows = _shown_rows(answer)
+    lines = [answer.column_names, *rows]
+    widths = _widths(lines, console.width)
+    if not (rows and console.is_terminal) or widths == _widths(lines, None) or max(widths) >= READABLE:
+        print_table(console, answer)
+        return
+    for number, row in enumerate(rows, start=1):
+        table = Table(title=f"row {number} of {len(rows)}", title_justify="left", show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in zip(answer.column_names, row, strict=True):
+            table.add_row(Text(printable(name)), Text(value))
+        console.print(table)
 
-    Where the terminal is narrow the long columns give way first.
+
+def print_table(console: Console, answer: pa.Table, title: str = "", most: int | None = None) -> None:
+    """The rows, `most` of them, as a table; control characters are shown as escapes, 200 characters of a text.
+
+    Where the terminal is narrow the long columns give way first; into a file or a pipe no column does.
     """
-    rows = [[printable(as_text(value)) for value in row] for row in rows_of(answer.slice(0, most))]
+    rows = _shown_rows(answer.slice(0, most))
     table = Table(title=title or None, title_justify="left", header_style="bold")
-    widths = _widths([answer.column_names, *rows], console.width)
+    widths = _widths([answer.column_names, *rows], console.width if console.is_terminal else None)
     for field, width in zip(answer.schema, widths, strict=True):
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
         justify: Literal["left", "right"] = "right" if number else "left"
         table.add_column(field.name, justify=justify, overflow="ellipsis", no_wrap=True, width=width)
     for row in rows:
         table.add_row(*map(Text, row))
+    if not console.is_terminal:
+        console.width = max(console.width, sum(widths) + 3 * len(widths) + 1)
     console.print(table)
     shown = f"{len(rows)} of " if len(rows) < answer.num_rows else ""
     plural = "row" if answer.num_rows == 1 else "rows"
     console.print(f"{shown}{answer.num_rows} {plural}\n", style="dim", highlight=False)
 
 
-def _widths(lines: list[list[str]], terminal: int) -> list[int]:
+def _shown_rows(answer: pa.Table) -> list[list[str]]:
+    return [[printable(as_text(value)) for value in row] for row in rows_of(answer)]
+
+
+def _widths(lines: list[list[str]], terminal: int | None) -> list[int]:
     """Cells per column: what it needs, or the largest common limit with which the table fits the terminal."""
     needed = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    if terminal is None:
+        return needed
     room = terminal - 3 * len(needed) - 1
     limit = max(needed, default=0)
     while limit > NARROWEST and sum(min(width, limit) for width in needed) > room:
@@ -59,6 +84,9 @@ def _widths(lines: list[list[str]], terminal: int) -> list[int]:
 
 NARROWEST = 4
 """Cells that a column keeps however narrow the terminal is."""
+
+READABLE = 12
+"""Cells of a column from which on a value that is cut still says something."""
 
 
 def rows_of(answer: pa.Table) -> list[Sequence[Any]]:

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from pipelines.cli import main
-from pipelines.output import to_csv, to_json
+from pipelines.output import print_answer, to_csv, to_json
 from pipelines.simulator.faults import FAULTS, Fault, meaning
 from pipelines.simulator.iam import Account
 from pipelines.simulator.server import serve
@@ -378,6 +379,29 @@ def test_an_answer_that_cannot_be_written_ends_in_a_sentence(synced: tuple[Path,
     assert done.returncode != 0
     assert b"Traceback" not in done.stderr
     assert b"Error: " in done.stderr
+
+
+def printed(answer: pa.Table, width: int, *, is_terminal: bool) -> str:
+    out = io.StringIO()
+    print_answer(Console(file=out, width=width, force_terminal=is_terminal, color_system=None), answer)
+    return out.getvalue()
+
+
+IDS = pa.table({f"id_{number}": [f"{number:02}" + "0123456789abcdef" * 2] * 2 for number in range(12)})
+
+
+def test_into_a_pipe_no_column_is_cut_however_many_there_are() -> None:
+    lines = printed(IDS, 80, is_terminal=False).splitlines()
+    assert all(f"{number:02}0123456789abcdef0123456789abcdef" in lines[3] for number in range(12))
+    assert lines[-2] == "2 rows"
+
+
+def test_a_terminal_that_is_too_narrow_for_so_many_columns_gets_row_after_row() -> None:
+    lines = printed(IDS, 60, is_terminal=True).splitlines()
+    assert [line.strip() for line in lines if "row" in line] == ["row 1 of 2", "row 2 of 2"]
+    assert sum("│ id_7 " in line and "070123456789abcdef0123456789abcdef" in line for line in lines) == 2
+    assert "1 row" in printed(IDS.select(["id_0"]).slice(0, 1), 60, is_terminal=True), "what fits is a table"
+    assert "0 rows" in printed(IDS.slice(0, 0), 60, is_terminal=True)
 
 
 def test_hostile_names_do_not_steer_the_terminal(tmp_path: Path) -> None:

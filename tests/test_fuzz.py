@@ -11,6 +11,7 @@ import io
 import itertools
 import json
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +28,7 @@ from pipelines.errors import BackupSharesError, ConfigurationError
 from pipelines.extract import Options, observe_listings
 from pipelines.load import known_shares, load_pending, pending_files, stage
 from pipelines.observation import Direction, Listing, Observation
-from pipelines.output import FORMULA_STARTS, print_table, rows_of, to_csv
+from pipelines.output import FORMULA_STARTS, print_answer, rows_of, to_csv
 from pipelines.schema import metadata
 from pipelines.settings import isolated_settings
 from pipelines.simulator.records import KEY_MATERIAL_MARK
@@ -551,10 +552,12 @@ def test_a_hostile_string_is_kept_as_it_was_sent_and_does_nothing(sink: Sink, tm
 
 
 def assert_shown_harmlessly(answer: pa.Table) -> None:
-    out = io.StringIO()
-    console = Console(file=out, width=4_000, force_terminal=False)
-    print_table(console, answer)
-    assert not (set(out.getvalue()) - {"\n"}) & STEERS
+    for width, is_terminal in ((4_000, False), (30, True)):
+        out = io.StringIO()
+        console = Console(file=out, width=width, force_terminal=is_terminal, color_system=None)
+        print_answer(console, answer)
+        shown = re.sub("\x1b\\[[0-9;]*m", "", out.getvalue()) if is_terminal else out.getvalue()
+        assert not (set(shown) - {"\n"}) & STEERS
     exported = list(csv.reader(io.StringIO(to_csv(answer).decode(), newline="")))[1:]
     for cells, row in zip(exported, rows_of(answer), strict=True):
         for cell, value in zip(cells, row, strict=True):

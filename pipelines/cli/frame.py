@@ -51,7 +51,7 @@ def deliver(answer: "pa.Table", kind: str, output: Path | None) -> None:
     from pipelines import output as out
 
     if kind == "table":
-        out.print_table(console_for_people(), answer)
+        out.print_answer(console_for_people(), answer)
         return
     try:
         content = out.FORMATS[kind](answer)
@@ -79,5 +79,5 @@ def console_for_people() -> "Console":
     from rich.console import Console
 
     console = Console()
-    # Into a file or a pipe nothing is cut.
+    # A file or a pipe has no width: the usual 80 would break sentences.
     return console if console.is_terminal else Console(width=250)

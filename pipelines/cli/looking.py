@@ -64,7 +64,9 @@ def _print_findings(findings: "list[Finding]", kind: str) -> None:
         names = ("state", "check", "about", "found", "advice")
         click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
         return
-    table = Table("state", "check", "of", "found", "what to do")
+    table = Table()
+    for name in ("state", "check", "of", "found", "what to do"):
+        table.add_column(name, overflow="fold")  # half a path is of no use
     for state, *texts in rows:
         table.add_row(Text(state, STYLES[state]), *(Text(printable(text, 1000)) for text in texts))
     console_for_people().print(table)
