@@ -165,7 +165,8 @@ def test_pruned_again_and_again_between_syncs_the_landing_gives_the_same_tables(
         assert len(list((house.landing / baseline.FOLDER).glob("*"))) <= 1
     assert house.published() == rebuilt(house.landing) == rebuilt(untouched), f"seed {seed}"
     assert sorted([*pruned, *names(house)]) == [file.name for file in sorted_files(untouched)], f"seed {seed}"
-    assert pruned, f"seed {seed}: nothing was ever pruned"
+    # Of two observations the later one is too young, or the earlier one is the last proven of its listing.
+    assert pruned or len(names(house)) <= 2, f"seed {seed}: nothing was ever pruned"
 
 
 def sorted_files(landing: Path) -> list[Any]:
