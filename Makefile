@@ -13,7 +13,7 @@ GENERATED := README.md sql/README.md sql/schema/duckdb.sql sql/schema/postgresql
 help:
 	@echo "make demo          several simulated days through the real job, then what the warehouse says"
 	@echo "make test          all tests"
-	@echo "make soak          the tests that take long, in about an hour; ends in a table of figures"
+	@echo "make soak          the tests that take long, in an hour at most; ends in a table of figures"
 	@echo "make planted-bugs  known mistakes planted one by one: each must fail a test"
 	@echo "make check         ruff, mypy and the fast tests"
 	@echo "make sync          one sync against the configured cloud (settings: README.md)"

@@ -6,8 +6,9 @@ Not here: how a server is found and run (postgres.py).
 import gc
 import os
 import shutil
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from rich import box
@@ -26,6 +27,31 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+
+
+SOAK_SECONDS = 60 * float(os.environ.get("SOAK_MINUTES", "60"))
+LONGEST_BATCH = 8 * 60
+BEGUN = time.monotonic()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Batches of a soak in turns, so that of each kind some have run when the time is over."""
+    batches = [item for item in items if item.get_closest_marker("soak")]
+    items[:] = [item for item in items if item not in set(batches)] + in_turns(batches)
+
+
+def in_turns(batches: Sequence[pytest.Item]) -> list[pytest.Item]:
+    kinds = [item.nodeid.split("[")[0] for item in batches]
+    size, seen, places = Counter(kinds), Counter[str](), []
+    for kind in kinds:
+        places.append((seen[kind] + 0.5) / size[kind])
+        seen[kind] += 1
+    return [item for _, item in sorted(zip(places, batches, strict=True), key=lambda pair: pair[0])]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("soak") and time.monotonic() - BEGUN > max(SOAK_SECONDS - LONGEST_BATCH, 0):
+        pytest.skip(f"the time of a soak is over; SOAK_MINUTES={SOAK_SECONDS / 60:.0f} allows no more here")
 
 
 def pytest_collection_finish() -> None:
