@@ -7,6 +7,7 @@ Not here: what is written (warehouse.py), a warehouse on a server (postgres.py).
 """
 
 import fcntl
+import glob
 import os
 import re
 import shutil
@@ -30,7 +31,8 @@ def writing(
 ) -> Iterator[Warehouse]:
     """The warehouse for one writer; what it wrote is published when the block ends well, else nothing is.
 
-    `afresh`: the copy begins empty. `keep`: how many files that were published before stay.
+    `keep`: how many files that were published before stay. `afresh`: the copy begins empty, and what it takes the
+    place of is kept under a name of its own: a damaged file must not cost the last good one.
     Raises WarehouseBusyError when another writer does not end within `wait` seconds.
     """
     published = warehouse_file(url)
@@ -48,7 +50,7 @@ def writing(
                 warehouse.migrate()
                 yield warehouse
                 warehouse.close()
-                _publish(aside, published, keep)
+                _publish(aside, published, None if afresh else keep)
             finally:
                 warehouse.close()
                 _discard(aside)
@@ -217,6 +219,17 @@ def previous_file(published: Path, age: int = 1) -> Path:
     return published.with_name(f"{published.stem}.previous{number}{published.suffix}")
 
 
+def replaced_file(published: Path) -> Path:
+    """Where what a rebuild took the place of is kept."""
+    return published.with_name(f"{published.stem}.replaced{published.suffix}")
+
+
+def earlier_files(published: Path) -> list[Path]:
+    """What was published before and is still there, the youngest first."""
+    kept = [*published.parent.glob(f"{glob.escape(published.stem)}.previous*{published.suffix}")]
+    return sorted([*kept, *filter(Path.exists, [replaced_file(published)])], key=lambda path: -path.stat().st_mtime_ns)
+
+
 def _make_room(published: Path, keep: int) -> None:
     """Let every previous file be one older; those beyond `keep` go. A kill on the way leaves a gap in the numbers."""
     previous = previous_file(published)
@@ -230,19 +243,21 @@ def _make_room(published: Path, keep: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def _publish(aside: Path, published: Path, keep: int) -> None:
+def _publish(aside: Path, published: Path, keep: int | None) -> None:
+    """`keep` is unset for a rebuild."""
     if _log_of(aside).exists():
         # DuckDB folds its log into the file when the last connection closes; what is in the log would be lost.
         raise WarehouseError(f"cannot publish {published}: the copy was not closed whole (disk full?)")
     with aside.open("rb+") as file:
         os.fsync(file.fileno())
     if published.exists():
-        _make_room(published, keep)
+        if keep is not None:
+            _make_room(published, keep)
         kept = published.with_name(f".{published.name}.keeping")
         kept.unlink(missing_ok=True)
         os.link(published, kept)
         try:
-            kept.replace(previous_file(published))
+            kept.replace(replaced_file(published) if keep is None else previous_file(published))
         finally:
             # Two names of one file stay as they are: then a sync was killed after it had kept this one.
             kept.unlink(missing_ok=True)

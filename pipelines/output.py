@@ -104,15 +104,20 @@ def to_csv(answer: pa.Table) -> bytes:
 
 
 def to_json(answer: pa.Table) -> bytes:
-    """A list of objects; times are ISO 8601 in UTC."""
-    rows = [dict(zip(answer.column_names, map(_plain, row), strict=True)) for row in rows_of(answer)]
-    return json.dumps(rows, ensure_ascii=False, indent=2, default=str).encode() + b"\n"
+    """A list of objects; times are ISO 8601 in UTC. Raises ValueError where two columns have one name."""
+    return json.dumps(_objects(answer), ensure_ascii=False, indent=2, default=str).encode() + b"\n"
 
 
 def to_jsonl(answer: pa.Table) -> bytes:
     """An object a line; values as in JSON."""
-    rows = [dict(zip(answer.column_names, map(_plain, row), strict=True)) for row in rows_of(answer)]
-    return b"".join(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n" for row in rows)
+    return b"".join(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n" for row in _objects(answer))
+
+
+def _objects(answer: pa.Table) -> list[dict[str, Any]]:
+    names = answer.column_names
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"two columns are called {printable(twice[0], 80)}: give one another name with AS")
+    return [dict(zip(names, map(_plain, row), strict=True)) for row in rows_of(answer)]
 
 
 def to_parquet(answer: pa.Table) -> bytes:

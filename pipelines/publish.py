@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -40,6 +41,12 @@ def warehouse_file(address: str) -> Path | None:
     """The file of a DuckDB address; None for a server. Raises ConfigurationError for any other address."""
     url = warehouse_url(address)
     return None if url.drivername == SERVER else duckdb_file.warehouse_file(url)
+
+
+def earlier_addresses(address: str) -> list[str]:
+    """Of the DuckDB files that were published before and are still there, the youngest first; none of a server."""
+    published = warehouse_file(address)
+    return [f"duckdb:///{quote(str(each))}" for each in duckdb_file.earlier_files(published)] if published else []
 
 
 def warehouse_name(address: str) -> str:

@@ -8,7 +8,7 @@ Not here: how a fresh warehouse takes the place of the published one (publish.py
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from pipelines.errors import LandingError, WarehouseError, printable
 from pipelines.landing import LandedFile, landed_files
 from pipelines.load import load_pending, load_policies, pending_files
 from pipelines.policy_landing import landed_policy_names
-from pipelines.publish import aside, reading, rebuilding
+from pipelines.publish import aside, earlier_addresses, reading, rebuilding
 from pipelines.schema import LANDED
 from pipelines.warehouse import Ledger, Warehouse
 
@@ -46,11 +46,13 @@ def rebuild(
 
 
 def _refuse_loss(address: str, landing: Path) -> None:
-    try:
-        with reading(address) as published:
-            lost = missing_files(published, landing) if published else []
-    except WarehouseError:
-        return  # it cannot be asked any more: that is what a rebuild is for
+    lost: list[str] = []
+    # Where the published one is gone or cannot be asked any more, one before it knows nearly all that was recorded.
+    for each in (address, *earlier_addresses(address)):
+        with suppress(WarehouseError), reading(each) as published:
+            if published:
+                lost = missing_files(published, landing)
+                break
     if lost:
         raise LandingError(
             f"{len(lost)} files that are recorded are in {landing} (LANDING_DIR) no more, nor in its baseline, so "

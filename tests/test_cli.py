@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from pipelines.cli import main
-from pipelines.output import print_answer, to_csv, to_json
+from pipelines.output import print_answer, to_csv, to_json, to_jsonl
 from pipelines.simulator.faults import FAULTS, Fault, meaning
 from pipelines.simulator.iam import Account
 from pipelines.simulator.server import serve
@@ -388,6 +388,13 @@ def printed(answer: pa.Table, width: int, *, is_terminal: bool) -> str:
 
 
 IDS = pa.table({f"id_{number}": [f"{number:02}" + "0123456789abcdef" * 2] * 2 for number in range(12)})
+
+
+@pytest.mark.parametrize("write", [to_json, to_jsonl])
+def test_of_two_columns_with_one_name_json_loses_none_without_a_word(write) -> None:
+    answer = pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])
+    with pytest.raises(ValueError, match="two columns are called a: give one another name with AS"):
+        write(answer)
 
 
 def test_into_a_pipe_no_column_is_cut_however_many_there_are() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
@@ -289,6 +290,31 @@ def test_a_warehouse_that_cannot_be_asked_any_more_does_not_stop_a_rebuild(publi
     damage(published, "ALTER TABLE observations RENAME COLUMN landing_file TO forgotten")
     rebuild(published, landing)
     assert versions(published) == VERSIONS
+
+
+@pytest.mark.parametrize("address", ["duckdb"], indirect=True)
+@pytest.mark.parametrize("end", ["first bytes", "a table", "the file"])
+def test_where_the_warehouse_cannot_tell_what_was_lost_the_file_before_it_does(published, landing, end):
+    land(landing, make_observation(day(4)), make_page(FIRST, CHANGED))
+    load(published, landing)
+    file = Path(make_url(published).database)
+    before = file.with_name("warehouse.previous.duckdb").read_bytes()
+    match end:
+        case "first bytes":
+            file.write_bytes(b"?" * 64 + file.read_bytes()[64:])
+        case "a table":
+            damage(published, "DROP TABLE observations")
+        case "the file":
+            file.unlink()
+    second = landed_files(landing)[1]
+    content = second.path.read_bytes()
+    second.path.unlink()
+    with pytest.raises(LandingError, match=rf"^1 files that are recorded .* the first is {re.escape(second.name)}: "):
+        rebuild(published, landing)
+    second.path.write_bytes(content)
+    assert rebuild(published, landing)["observations"] == 4
+    assert file.with_name("warehouse.previous.duckdb").read_bytes() == before, "the last good one stays"
+    assert file.with_name("warehouse.replaced.duckdb").exists() == (end != "the file")
 
 
 # --- verify -----------------------------------------------------------------------------------------------------------
