@@ -215,6 +215,19 @@ def _promises(warehouse: Warehouse) -> Iterator[Finding]:
         yield Finding("promises", "", Judgement(State.BROKEN, text, advice))
 
 
+def _never_observed(listing: Listing, known: Iterable[Listing]) -> Judgement:
+    same = [each for each in known if each.project_id == listing.project_id and each.direction == listing.direction]
+    if not same:
+        return Judgement(State.ATTENTION, "was never observed", "run a sync")
+    region = min(each.region for each in same)
+    return Judgement(
+        State.ATTENTION,
+        f"was never observed in region {listing.region}, but in region {region}",
+        f"if that is the same cloud, call it {region} again (VBS_REGION, or region_name in clouds.yaml) before the "
+        "next sync: it would record every share once more",
+    )
+
+
 def _history(warehouse: Warehouse, found: Sequence[Account], now: datetime) -> Iterator[Finding]:
     """The last proof of every listing that is observed; of all, where it cannot be told which are."""
     rows = warehouse.query(report("last_proven")).to_pylist()
@@ -225,7 +238,7 @@ def _history(warehouse: Warehouse, found: Sequence[Account], now: datetime) -> I
     for listing in observed if is_open else [*observed, *others]:
         row = known.get(listing)
         if row is None:
-            judgement = Judgement(State.ATTENTION, "was never observed", "run a sync")
+            judgement = _never_observed(listing, known)
         else:
             judgement = judge_history(row["proven_at"], row["held"], row["status"], row["reason"], now)
         yield Finding("history", short(listing), judgement)

@@ -364,11 +364,20 @@ def test_a_listing_whose_last_observation_failed_is_told_though_its_proof_is_you
 def test_listings_that_are_new_and_listings_that_are_left_are_told(synced, service, world):
     fewer = synced.model_copy(update={"vbs_projects": world.projects[0], "vbs_region": "eu-nl"})
 
+    renamed = (
+        "attention: was never observed in region eu-nl, but in region eu-de; if that is the same cloud, call it eu-de "
+        "again (VBS_REGION, or region_name in clouds.yaml) before the next sync: it would record every share once more"
+    )
     assert told(findings(fewer, service), "history") == [
-        "attention: was never observed; run a sync",
-        "attention: was never observed; run a sync",
+        renamed,
+        renamed,
         "ok: 4 listings are kept that are not observed any more; ",
     ]
+
+
+def test_a_project_that_nothing_is_known_of_asks_for_a_sync(synced, service):
+    other = synced.model_copy(update={"vbs_projects": "c13f5220dc1949b0b741ea81a7cd5554"})
+    assert told(findings(other, service), "history")[:2] == ["attention: was never observed; run a sync"] * 2
 
 
 def test_a_proof_of_a_day_to_come_is_broken():
