@@ -166,10 +166,18 @@ def test_materialize_all_in_the_browser_runs_the_sync_and_fills_the_warehouse(
     with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb"), read_only=True) as connection:
         (shares,) = connection.execute("SELECT count(*) FROM backup_shares").fetchone() or (None,)
     assert shares == len(world.shares(0))
-    (schedule,) = dagster.ask(SCHEDULES)["schedulesOrError"]["results"]
-    assert schedule == {
-        "name": "sync_backup_shares_daily",
-        "cronSchedule": "0 3 * * *",
-        "executionTimezone": "UTC",
-        "scheduleState": {"status": "RUNNING"},
-    }
+    schedules = dagster.ask(SCHEDULES)["schedulesOrError"]["results"]
+    assert sorted(schedules, key=lambda each: each["name"]) == [
+        {
+            "name": "prune_landing_weekly",
+            "cronSchedule": "0 15 * * 0",
+            "executionTimezone": "UTC",
+            "scheduleState": {"status": "STOPPED"},
+        },
+        {
+            "name": "sync_backup_shares_daily",
+            "cronSchedule": "0 3 * * *",
+            "executionTimezone": "UTC",
+            "scheduleState": {"status": "RUNNING"},
+        },
+    ]
