@@ -43,7 +43,7 @@
                      rebuild.py      the same again from the landing, or compared with it
                      retention.py    what is old goes, when it is frozen
     Conductor        definitions.py  all that Dagster is told
-                     defs/           assets, resources
+                     defs/           assets, resources, the job that prunes
                      tuning.py       memory of the process
     For people       cli/            the command line
                      ask.py          what the API says now, without a record

@@ -7,7 +7,6 @@ Not here: what is written (warehouse.py), a warehouse on a server (postgres.py).
 """
 
 import fcntl
-import glob
 import os
 import re
 import shutil
@@ -225,9 +224,17 @@ def replaced_file(published: Path) -> Path:
 
 
 def earlier_files(published: Path) -> list[Path]:
-    """What was published before and is still there, the youngest first."""
-    kept = [*published.parent.glob(f"{glob.escape(published.stem)}.previous*{published.suffix}")]
-    return sorted([*kept, *filter(Path.exists, [replaced_file(published)])], key=lambda path: -path.stat().st_mtime_ns)
+    """What was published before and is still there: the youngest first, what a rebuild replaced at the end."""
+    kept = [path for _, path in sorted(_kept_files(published))]
+    return [*kept, *filter(Path.exists, [replaced_file(published)])]
+
+
+def _kept_files(published: Path) -> Iterator[tuple[int, Path]]:
+    """Every previous file and its age."""
+    name = re.compile(rf"{re.escape(published.stem)}\.previous(?:-([0-9]+))?{re.escape(published.suffix)}")
+    for path in published.parent.iterdir():
+        if match := name.fullmatch(path.name):
+            yield int(match[1] or 1), path
 
 
 def _make_room(published: Path, keep: int) -> None:
@@ -237,9 +244,8 @@ def _make_room(published: Path, keep: int) -> None:
         for age in range(keep, 1, -1):
             if (younger := previous_file(published, age - 1)).exists():
                 younger.replace(previous_file(published, age))
-    numbered = re.compile(rf"{re.escape(published.stem)}\.previous-([0-9]+){re.escape(published.suffix)}")
-    for path in published.parent.iterdir():
-        if (match := numbered.fullmatch(path.name)) and int(match[1]) > keep:
+    for age, path in list(_kept_files(published)):
+        if age > keep:
             path.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures that many test files share: PostgreSQL, a browser; and the table of figures at the end of a run.
+"""Fixtures that many test files share: PostgreSQL, a browser; how long a soak may take; the table of its figures.
 
 Not here: how a server is found and run (postgres.py).
 """
@@ -31,13 +31,14 @@ CHROMIUM_FLAGS = [
 
 SOAK_SECONDS = 60 * float(os.environ.get("SOAK_MINUTES", "60"))
 LONGEST_BATCH = 8 * 60
+"""Seconds, on a slow machine; none is begun when less than that is left."""
 BEGUN = time.monotonic()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Batches of a soak in turns, so that of each kind some have run when the time is over."""
     batches = [item for item in items if item.get_closest_marker("soak")]
-    items[:] = [item for item in items if item not in set(batches)] + in_turns(batches)
+    items[:] = [item for item in items if not item.get_closest_marker("soak")] + in_turns(batches)
 
 
 def in_turns(batches: Sequence[pytest.Item]) -> list[pytest.Item]:
