@@ -77,6 +77,14 @@ def unrecorded_files(landing: Path, ledger: Ledger, sync_id: str) -> list[Unload
     return found
 
 
+def known_listings(warehouse: Warehouse | None, landing: Path) -> set[Listing]:
+    """All listings that are landed or recorded, as far as that can be told."""
+    found = {file.listing for file in landed_files(landing)}
+    with suppress(WarehouseError):  # what is wrong with it is told when it is written
+        found.update(warehouse.ledger().last_observed_at if warehouse else ())
+    return found
+
+
 def known_shares(warehouse: Warehouse | None, landing: Path) -> Callable[[Listing], dict[str, str]]:
     """What was known of a listing before this sync: its shares, and the backup of each.
 

@@ -6,6 +6,7 @@ Not here: how a listing is walked (walk.py), stored (landing.py) or recorded (wa
 """
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -121,6 +122,30 @@ def clock_words(skew: float) -> str:
     side = "behind" if skew > 0 else "ahead of"
     off = f"{abs(skew):.0f} s" if abs(skew) <= WRONG_CLOCK else f"about {abs(skew) / 3600:,.0f} h"
     return f"the clock of this machine is {off} {side} that of the service"
+
+
+def renamed_from(listing: Listing, observed: Collection[Listing], known: Collection[Listing]) -> str | None:
+    """The region under which the project is known, where nothing is known of it in the region of the listing.
+
+    Most likely that is one cloud by two names: every share would stand in the history twice. A region that is
+    observed beside it is another cloud.
+    """
+
+    def regions(among: Collection[Listing]) -> set[str]:
+        return {each.region for each in among if each.project_id == listing.project_id}
+
+    if listing.region in regions(known):
+        return None
+    return min(regions(known) - regions(observed), default=None)
+
+
+def rename_words(region: str, known_region: str) -> tuple[str, str]:
+    """What is wrong with a listing of `renamed_from`, and what to do."""
+    return (
+        f"was never observed in region {region}, but in region {known_region}",
+        f"if that is the same cloud, call it {known_region} again (VBS_REGION, or region_name in clouds.yaml); "
+        "if it is another one, run `backup-shares sync --new-region` once",
+    )
 
 
 def listings(region: str, project_ids: tuple[str, ...]) -> list[Listing]:

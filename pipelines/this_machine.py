@@ -3,7 +3,7 @@
 Not here: what the service does (doctor.py), what is good and what is bad (diagnosis.py).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pipelines.diagnosis import Finding, Judgement, State, judge_history, judge_
 from pipelines.duckdb_file import current_writer, foreign_log
 from pipelines.errors import ConfigurationError, LandingError, WarehouseError, system_words
 from pipelines.landing import LandedFile, folder_state, landed_files, read_observation
-from pipelines.observation import Direction, Listing
+from pipelines.observation import Direction, Listing, rename_words, renamed_from
 from pipelines.policy import checked_policy
 from pipelines.policy_landing import landed_policy_names, read_landed_policy
 from pipelines.publish import reading, warehouse_file, warehouse_name
@@ -215,17 +215,10 @@ def _promises(warehouse: Warehouse) -> Iterator[Finding]:
         yield Finding("promises", "", Judgement(State.BROKEN, text, advice))
 
 
-def _never_observed(listing: Listing, known: Iterable[Listing]) -> Judgement:
-    same = [each for each in known if each.project_id == listing.project_id and each.direction == listing.direction]
-    if not same:
-        return Judgement(State.ATTENTION, "was never observed", "run a sync")
-    region = min(each.region for each in same)
-    return Judgement(
-        State.ATTENTION,
-        f"was never observed in region {listing.region}, but in region {region}",
-        f"if that is the same cloud, call it {region} again (VBS_REGION, or region_name in clouds.yaml) before the "
-        "next sync: it would record every share once more",
-    )
+def _never_observed(listing: Listing, observed: Collection[Listing], known: Collection[Listing]) -> Judgement:
+    region = renamed_from(listing, observed, known)
+    told = ("was never observed", "run a sync") if region is None else rename_words(listing.region, region)
+    return Judgement(State.ATTENTION, *told)
 
 
 def _history(warehouse: Warehouse, found: Sequence[Account], now: datetime) -> Iterator[Finding]:
@@ -238,7 +231,7 @@ def _history(warehouse: Warehouse, found: Sequence[Account], now: datetime) -> I
     for listing in observed if is_open else [*observed, *others]:
         row = known.get(listing)
         if row is None:
-            judgement = _never_observed(listing, known)
+            judgement = _never_observed(listing, observed, known)
         else:
             judgement = judge_history(row["proven_at"], row["held"], row["status"], row["reason"], now)
         yield Finding("history", short(listing), judgement)

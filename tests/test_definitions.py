@@ -484,6 +484,38 @@ def test_a_listing_that_loses_very_much_is_held_until_a_person_releases_it(setti
     assert {row["change_date"] for row in withdrawn} == {(NOON + timedelta(days=2)).date()}
 
 
+def test_a_region_that_was_renamed_records_no_share_twice_until_a_person_says_that_it_is_another(
+    settings: Settings, service: Service, world: World
+) -> None:
+    assert sync(settings, service).succeeded
+    count = "SELECT region, count(*) AS shares FROM backup_shares GROUP BY region ORDER BY region"
+    before = ask(settings, count)
+
+    renamed = settings.model_copy(update={"vbs_region": "r2"})
+    requests = len(service.requests)
+    refused = sync(renamed, service, NOON + timedelta(days=1))
+    assert refused.failures[0].splitlines() == [
+        "No listing was observed.",
+        f"{2 * len(world.projects)} listings: the project was never observed in region r2, but in region r1, so "
+        "nothing was observed: if that is the same cloud, call it r1 again (VBS_REGION, or region_name in "
+        "clouds.yaml); if it is another one, run `backup-shares sync --new-region` once",
+    ]
+    assert len(service.requests) == requests
+    assert ask(settings, count) == before
+
+    assert sync(renamed, service, NOON + timedelta(days=2), new_region=True).succeeded
+    assert sync(renamed, service, NOON + timedelta(days=3)).succeeded, "it is known by now"
+    assert ask(settings, count) == [*before, {**before[0], "region": "r2"}]
+    assert sync(settings, service, NOON + timedelta(days=4)).succeeded, "and the first one still is"
+
+
+def test_a_region_that_is_landed_and_not_recorded_is_known(settings: Settings, service: Service) -> None:
+    assert sync(settings, service).succeeded
+    (settings.data_dir / "warehouse.duckdb").unlink()
+    refused = sync(settings.model_copy(update={"vbs_region": "r2"}), service, NOON + timedelta(days=1))
+    assert "never observed in region r2, but in region r1" in refused.failures[0]
+
+
 def test_what_is_held_ends_by_itself_when_the_shares_are_back(settings: Settings) -> None:
     world, settings = crowd(settings)
     service = Service(world, token=CANARY, clock=lambda: NOON)

@@ -366,7 +366,8 @@ def test_listings_that_are_new_and_listings_that_are_left_are_told(synced, servi
 
     renamed = (
         "attention: was never observed in region eu-nl, but in region eu-de; if that is the same cloud, call it eu-de "
-        "again (VBS_REGION, or region_name in clouds.yaml) before the next sync: it would record every share once more"
+        "again (VBS_REGION, or region_name in clouds.yaml); if it is another one, run "
+        "`backup-shares sync --new-region` once"
     )
     assert told(findings(fewer, service), "history") == [
         renamed,

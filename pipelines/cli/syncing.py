@@ -89,11 +89,16 @@ def _print_demo(console: "Console", warehouse: "Warehouse | None") -> None:
     is_flag=True,
     help="Record withdrawals that are held because too many shares are absent at once; look first.",
 )
-def sync(quiet: bool, release_held: bool) -> None:
+@click.option(
+    "--new-region",
+    is_flag=True,
+    help="Observe projects that are recorded in another region only: it is another cloud.",
+)
+def sync(quiet: bool, **said: bool) -> None:
     """Run the job once against the configured cloud."""
     with told_plainly():
         settings, found = _checked_settings()
-        outcome, rows = _sync(settings, found, "CRITICAL" if quiet else "INFO", release_held)
+        outcome, rows = _sync(settings, found, "CRITICAL" if quiet else "INFO", said)
     if not (outcome.succeeded and rows and all(row["is_proven"] for row in rows)):
         for failure in outcome.failures:
             click.echo(failure, err=True)
@@ -110,7 +115,7 @@ def _checked_settings() -> "tuple[Settings, list[Account]]":
     return settings, accounts(settings)
 
 
-def _sync(settings: Settings, found: "list[Account]", log_level: str, release_held: bool) -> Any:
+def _sync(settings: Settings, found: "list[Account]", log_level: str, said: dict[str, bool]) -> Any:
     from pipelines.definitions import JOB_NAME, build_definitions
     from pipelines.defs.run import run_job
     from pipelines.output import print_table
@@ -119,7 +124,7 @@ def _sync(settings: Settings, found: "list[Account]", log_level: str, release_he
     home = settings.dagster_home
     # The job goes on with these logins: a second one for the same run would count against the account.
     definitions = build_definitions(lambda: settings, find_accounts=lambda _: found)
-    outcome = run_job(definitions, JOB_NAME, home, log_level=log_level, release_held=release_held)
+    outcome = run_job(definitions, JOB_NAME, home, log_level=log_level, **said)
     with reading(settings.warehouse_address()) as warehouse:
         rows = _listing_status(warehouse, outcome.sync_id)
         if warehouse is not None and rows:

@@ -18,6 +18,7 @@ from pipelines.defs.resources import ClientResource, WarehouseResource, plain_fa
 from pipelines.errors import BackupSharesError, ClockError, LandingError, printable
 from pipelines.extract import Options, observe_listings
 from pipelines.load import (
+    known_listings,
     known_shares,
     load_pending,
     load_policies,
@@ -26,7 +27,7 @@ from pipelines.load import (
     unrecorded_files,
     unrecorded_policies,
 )
-from pipelines.observation import TOLERATED_SKEW, WRONG_CLOCK
+from pipelines.observation import TOLERATED_SKEW, WRONG_CLOCK, Listing, rename_words, renamed_from
 from pipelines.policy_landing import land_policy
 from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns, report
 from pipelines.warehouse import Ledger
@@ -47,6 +48,10 @@ class SyncConfig(dg.Config):
         default=False,
         description="Record withdrawals that are held because too many shares are absent at once; look first.",
     )
+    new_region: bool = Field(
+        default=False,
+        description="Observe projects that are recorded in another region only: it is another cloud.",
+    )
 
 
 @dg.asset(group_name=GROUP, kinds={"http", "parquet"})
@@ -62,13 +67,16 @@ def backup_share_pages(
         release_held=config.release_held,
         tolerated_skew=WRONG_CLOCK,
     )
-    refused: list[ClockError] = []
+    refused: list[ClockError | str] = []
     policy_problem = _land_policy(context, client, warehouse)
     with plain_failures(), client.open() as clouds, warehouse.reading() as published:
         for problem in clouds.problems:
             context.log.error(problem)
+        known = set() if config.new_region else known_listings(published, warehouse.landing)
+        renamed = {each: region for each in clouds.clients if (region := renamed_from(each, clouds.clients, known))}
+        refused += [_rename_told(listing, region) for listing, region in renamed.items()]
         observed = observe_listings(
-            clouds.clients,
+            {listing: client for listing, client in clouds.clients.items() if listing not in renamed},
             warehouse.landing,
             sync_id=context.run.run_id,
             now=client.now,
@@ -112,6 +120,11 @@ def backup_share_pages(
             "landing": dg.MetadataValue.path(str(warehouse.landing)),
         }
     )
+
+
+def _rename_told(listing: Listing, region: str) -> str:
+    found, advice = rename_words(listing.region, region)
+    return f"the project {found}, so nothing was observed: {advice}"
 
 
 def _land_policy(context: dg.AssetExecutionContext, client: ClientResource, warehouse: WarehouseResource) -> str:

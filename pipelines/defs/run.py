@@ -51,14 +51,17 @@ def _opened(home: Path) -> dg.DagsterInstance:
 
 
 def run_job(
-    definitions: dg.Definitions, job_name: str, home: Path, *, log_level: str = "INFO", release_held: bool = False
+    definitions: dg.Definitions, job_name: str, home: Path, *, log_level: str = "INFO", **said: bool
 ) -> RunOutcome:
-    """Run the job to its end; the run and its events stand in the UI of the same DAGSTER_HOME afterwards."""
+    """Run the job to its end; the run and its events stand in the UI of the same DAGSTER_HOME afterwards.
+
+    `said`: what a person says of this run, fields of SyncConfig.
+    """
     with _opened(prepare_home(home)) as instance:
         result = definitions.resolve_job_def(job_name).execute_in_process(
             run_config={
                 "loggers": {"console": {"config": {"log_level": log_level}}},
-                "ops": {"backup_share_pages": {"config": {"release_held": release_held}}},
+                "ops": {"backup_share_pages": {"config": said}},
             },
             instance=instance,
             raise_on_error=False,
