@@ -33,7 +33,7 @@ def make_tables(connection: Connection) -> None:
     grants = (sql_folder("roles") / "grants.sql").read_text(encoding="utf-8")
     made_by = "\0".join([*statements, *views.values(), *functions.values(), *told, grants])
     definition = hashlib.sha256(made_by.encode()).hexdigest()
-    if found is not None and found.definition_sha256 == definition and views.keys() <= _relations(connection):
+    if found is not None and found.definition_sha256 == definition and views.keys() <= relations_of(connection):
         return
     ways_of(connection).run(connection, statements)
     for table in HISTORY_TABLES:
@@ -87,7 +87,7 @@ class Made(NamedTuple):
 
 
 def made_version(connection: Connection) -> Made | None:
-    there = _relations(connection)
+    there = relations_of(connection)
     if schema_version.name not in there:
         # The first versions of this program did not write down theirs.
         return Made(0, "") if observations.name in there else None
@@ -96,7 +96,7 @@ def made_version(connection: Connection) -> Made | None:
     return Made(*rows[0], missing) if rows else Made(0, "")
 
 
-def _relations(connection: Connection) -> set[str]:
+def relations_of(connection: Connection) -> set[str]:
     """The names of tables and views that are there."""
     # Not from information_schema: that hides from an analyst what may not be read, as if nothing were there.
     found = connection.exec_driver_sql(

@@ -200,6 +200,9 @@ def _version(warehouse: Warehouse) -> Judgement:
     made = warehouse.made()
     if made is not None and made.problem:
         return Judgement(State.BROKEN, f"its tables {made.problem}", "see there")
+    if missing := warehouse.missing_views():
+        found = f"lacks the views {', '.join(missing)}"
+        return Judgement(State.ATTENTION, found, "`backup-shares migrate` or the next sync makes them")
     version = warehouse.query("SELECT version() AS version").to_pylist()[0]["version"]
     # DuckDB says no more than v2.0.0.
     engine = " ".join(version.split()[:2]) if " " in version else f"DuckDB {version}"

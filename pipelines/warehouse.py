@@ -26,6 +26,7 @@ from pipelines.observation import Direction, Listing, Observation
 from pipelines.policy_fold import fold_policy
 from pipelines.policy_landing import LandedPolicy
 from pipelines.record import append, has_drift, record, select_open
+from pipelines.relations import view_queries
 from pipelines.schema import (
     FACTS,
     arrow_schema,
@@ -33,7 +34,7 @@ from pipelines.schema import (
     observations,
     policy_versions,
 )
-from pipelines.tables import Made, made_version, make_bare_tables, make_tables, version_of_ours
+from pipelines.tables import Made, made_version, make_bare_tables, make_tables, relations_of, version_of_ours
 
 T = TypeVar("T")
 
@@ -128,6 +129,10 @@ class Warehouse:
     def made(self) -> Made | None:
         """What made the tables that are there; None where there are none."""
         return self._transact(made_version)
+
+    def missing_views(self) -> list[str]:
+        """Views that somebody has dropped, or that the program which made the tables did not know."""
+        return sorted(self._transact(lambda connection: view_queries().keys() - relations_of(connection)))
 
     def ledger(self) -> Ledger:
         """Raises WarehouseError for tables that another version of this program made, as `migrate` does."""

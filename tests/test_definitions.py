@@ -318,6 +318,18 @@ def test_a_damaged_landing_file_is_named_and_blocks_only_its_own_listing(
     assert len(proven) == 3
 
 
+def test_a_recorded_file_that_is_gone_is_told_by_the_next_sync(settings: Settings, service: Service, capfd) -> None:
+    from pipelines.landing import landed_files
+
+    assert sync(settings, service).succeeded
+    assert "LANDING_DIR no more" not in capfd.readouterr().err
+    lost = landed_files(settings.landing_folder)[0]
+    lost.path.unlink()
+    outcome = sync(settings, service, NOON + timedelta(days=1))
+    assert outcome.succeeded, outcome.failures
+    assert f"1 files that are recorded are in LANDING_DIR no more, the first is {lost.name}" in capfd.readouterr().err
+
+
 def test_a_run_that_observed_nothing_is_not_green(settings: Settings, service: Service) -> None:
     sync(settings, service)
     definitions = build_definitions(lambda: settings, transport=transport(service), now=lambda: NOON)

@@ -297,6 +297,14 @@ def test_damaged_and_strange_files_are_named(synced, service):
     assert any(f"broken: landing file {files[0].relative_to(root)} is damaged" in line for line in lines)
 
 
+def test_a_view_that_was_dropped_is_named(synced, service):
+    with duckdb.connect(str(synced.data_dir / "warehouse.duckdb")) as connection:
+        connection.execute("DROP VIEW quarantine")
+    assert "attention: lacks the views quarantine; `backup-shares migrate` or the next sync makes them" in told(
+        findings(synced, service), "warehouse"
+    )
+
+
 def test_a_recorded_file_that_is_gone_is_broken(synced, service):
     gone = landed_files(synced.landing_folder)[0]
     gone.path.unlink()

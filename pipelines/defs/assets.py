@@ -29,6 +29,7 @@ from pipelines.load import (
 )
 from pipelines.observation import TOLERATED_SKEW, WRONG_CLOCK, Listing, rename_words, renamed_from
 from pipelines.policy_landing import land_policy
+from pipelines.rebuild import missing_files
 from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns, report
 from pipelines.warehouse import Ledger
 
@@ -273,6 +274,12 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         drift = published.query(report("new_drift"), sync_id=context.run.run_id).to_pylist()
         missing = unrecorded_files(warehouse.landing, published.ledger(), context.run.run_id)
         policies = unrecorded_policies(published, warehouse.landing)
+        lost = missing_files(published, warehouse.landing)
+    if lost:
+        context.log.warning(
+            f"{len(lost)} files that are recorded are in LANDING_DIR no more, the first is {lost[0]}: bring them back "
+            "from a backup, for a rebuild could not give again what they say"
+        )
     unobserved = _unobserved(context)
     policy = [str(problem)] if (problem := _said_by_pages(context, POLICY_PROBLEM)) else []
     policy += [f"{name} was not recorded, see the log" for name in policies]
@@ -302,6 +309,7 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
         "shares": sum(row["share_count"] for row in rows),
         "rejected_records": sum(row["rejected"] for row in rows),
         "new_drift": len(drift),
+        "lost_files": len(lost),
     }
     if problems or unread or unobserved or held or policy:
         unproven = {_name(row) for row in rows if not row["is_proven"]}
