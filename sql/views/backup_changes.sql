@@ -58,6 +58,7 @@ bounds as (
         direction,
         observation_id,
         finished_at,
+        is_proven and max(case when is_proven then observed_at end) over earlier is null as is_first,
         max(case when proves_absence then observed_at end) over earlier as absent_at,
         max(case when shows_all then observed_at end) over earlier as shown_at
     from looks
@@ -73,8 +74,7 @@ proofs as (
         region,
         project_id,
         direction,
-        min(case when is_proven then observed_at end) as first_observed_at,
-        max(case when is_proven then cast(observed_at at time zone 'UTC' as date) end) as last_proven_day
+        max(case when is_proven then date '1970-01-01' + cast(floor(floor(extract(epoch from observed_at)) / 86400) as integer) end) as last_proven_day
     from looks
     group by region, project_id, direction
 ),
@@ -98,11 +98,8 @@ quarantined as (
 -- The few of which some record could not be read: what each observation says of them is looked up one by one.
 doubted as (
     select
-        h.region,
-        h.project_id,
-        h.direction,
         h.backup_id,
-        h.valid_from,
+        h.opened_by,
         max(case when l.proves_absence and l.observed_at < h.valid_from then l.observed_at end) as absent_at,
         max(case when l.shows_all and l.observed_at < h.valid_from then l.observed_at end) as shown_before,
         max(case when l.shows_all then l.observed_at end) as shown_at
@@ -122,136 +119,103 @@ doubted as (
     left join quarantined as q
         on l.observation_id = q.observation_id and h.backup_id = q.backup_id
     where q.observation_id is null
-    group by h.region, h.project_id, h.direction, h.backup_id, h.valid_from
+    group by h.backup_id, h.opened_by
 ),
 
--- Keys and times only: what the versions say is fetched when it is known which are told.
-versions as (
-    select
-        h.backup_id,
-        h.valid_from,
-        h.valid_to,
-        h.closed_by is not null as is_closed,
-        l.region_number,
-        l.listing_rank,
-        cast(cast(h.valid_from at time zone 'UTC' as date) - date '0001-01-01' as bigint) * 1000000
-        + l.listing_rank as sight,
-        case when h.closed_by is null then l.last_proven_day else cast(h.valid_to at time zone 'UTC' as date) end
-            as told_day,
-        case when h.closed_by is null then l.last_proven_day end as open_day
-    from backup_history as h
-    inner join listings as l
-        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
-),
-
--- The witness is the listing that saw it on the earliest day, of several the first: one number says both.
-stories as materialized (
+-- Days in UTC, in a way that is quicker than a time zone. They stand below every join, so that a question for some days
+-- is narrowed down before them.
+versions as not materialized (
     select
         *,
-        min(sight) over every_listing % 1000000 as witness_rank,
-        max(told_day) over every_listing > max(open_day) over every_listing as is_gone_elsewhere,
-        case
-            when lag(listing_rank) over in_order = listing_rank and lag(valid_to) over in_order = valid_from
-                then lag(valid_from) over in_order
-        end as previous_valid_from,
-        coalesce(
-            lead(listing_rank) over in_order = listing_rank and lead(valid_from) over in_order = valid_to, false
-        ) as is_continued
-    from versions
-    window
-        in_order as (partition by region_number, backup_id order by listing_rank, valid_from),
-        every_listing as (
-            partition by region_number, backup_id order by listing_rank, valid_from
-            rows between unbounded preceding and unbounded following
-        )
+        date '1970-01-01' + cast(floor(floor(extract(epoch from valid_from)) / 86400) as integer) as begin_date,
+        date '1970-01-01' + cast(floor(floor(extract(epoch from valid_to)) / 86400) as integer) as end_date
+    from backup_history
+),
+
+-- Who tells of a backup: the listing that saw it on the earliest day, of several the first; one number says both.
+told as materialized (
+    select
+        l.region_number,
+        h.backup_id,
+        min(cast(h.begin_date - date '0001-01-01' as bigint) * 1000000 + l.listing_rank) % 1000000 as witness_rank,
+        max(case when h.closed_by is null then l.last_proven_day else h.end_date end)
+        > max(case when h.closed_by is null then l.last_proven_day end) as is_gone_elsewhere
+    from versions as h
+    inner join listings as l
+        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
+    group by l.region_number, h.backup_id
+),
+
+-- What follows another version without a gap: one observation ended that and began this.
+followers as materialized (
+    select n.*
+    from versions as n
+    inner join backup_history as p
+        on n.opened_by = p.closed_by and n.backup_id = p.backup_id
+),
+
+witnessed as not materialized (
+    select h.*
+    from versions as h
+    inner join listings as l
+        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
+    inner join told as t
+        on l.region_number = t.region_number and h.backup_id = t.backup_id and l.listing_rank = t.witness_rank
+),
+
+changed as not materialized (
+    select h.*
+    from followers as h
+    inner join listings as l
+        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
+    inner join told as t
+        on l.region_number = t.region_number and h.backup_id = t.backup_id and l.listing_rank = t.witness_rank
 ),
 
 -- Where the witness still tells it, but others that were proven later say that it is gone: they tell the end.
-ended_elsewhere as (
-    select distinct on (s.region_number, s.backup_id) s.*
-    from stories as s
-    inner join stories as w
-        on s.region_number = w.region_number and s.backup_id = w.backup_id
-    where
-        s.is_gone_elsewhere
-        and s.listing_rank <> s.witness_rank
-        and s.is_closed
-        and w.is_gone_elsewhere
-        and w.listing_rank = w.witness_rank
-        and not w.is_closed
-    order by s.region_number, s.backup_id, s.valid_to desc, s.listing_rank
-),
-
--- The day stands here, so that a question for some days is narrowed down before contents are fetched.
-sightings as (
+gone_elsewhere as (
     select
-        cast(valid_from at time zone 'UTC' as date) as change_date,
-        valid_from as seen_at,
-        case when previous_valid_from is null then 'appeared' else 'changed' end as change_type,
-        stories.*
-    from stories
-    where listing_rank = witness_rank
-    union all
-    select
-        cast(valid_to at time zone 'UTC' as date) as change_date,
-        valid_to as seen_at,
-        'disappeared' as change_type,
-        stories.*
-    from stories
-    where listing_rank = witness_rank and is_closed and not is_continued
-    union all
-    select
-        cast(valid_to at time zone 'UTC' as date) as change_date,
-        valid_to as seen_at,
-        'disappeared' as change_type,
-        ended_elsewhere.*
-    from ended_elsewhere
-),
-
-events as not materialized (
-    select
-        e.change_date,
-        e.seen_at,
-        e.change_type,
-        case when e.change_type = 'disappeared' then h.closed_by else h.opened_by end as observation_id,
-        case
-            when e.change_type = 'disappeared'
-                then greatest(
-                    e.valid_from,
-                    coalesce(case when d.backup_id is null then c.shown_at else d.shown_at end, e.valid_from)
-                )
-            when e.change_type = 'appeared'
-                then case when d.backup_id is null then o.absent_at else d.absent_at end
-            else greatest(
-                e.previous_valid_from,
-                coalesce(case when d.backup_id is null then o.absent_at else d.absent_at end, e.previous_valid_from),
-                coalesce(case when d.backup_id is null then o.shown_at else d.shown_before end, e.previous_valid_from)
-            )
-        end as not_before,
-        case when e.change_type = 'disappeared' then c.finished_at else o.finished_at end as not_after,
-        e.valid_from = l.first_observed_at as is_baseline,
-        h.*
-    from sightings as e
+        t.region_number,
+        t.backup_id,
+        l.listing_rank,
+        h.valid_to,
+        h.opened_by,
+        l.listing_rank = t.witness_rank as is_witness,
+        h.closed_by is not null as is_closed
+    from told as t
     inner join listings as l
-        on e.listing_rank = l.listing_rank
+        on t.region_number = l.region_number
     inner join backup_history as h
         on
             l.region = h.region
             and l.project_id = h.project_id
             and l.direction = h.direction
-            and e.backup_id = h.backup_id
-            and e.valid_from = h.valid_from
-    inner join bounds as o
-        on h.opened_by = o.observation_id
-    left join bounds as c
-        on h.closed_by = c.observation_id
-    left join doubted as d
-        on
-            l.region = d.region
-            and l.project_id = d.project_id
-            and l.direction = d.direction
-            and e.backup_id = d.backup_id
-            and e.valid_from = d.valid_from
+            and t.backup_id = h.backup_id
+    where t.is_gone_elsewhere
+),
+
+ended_elsewhere as (
+    select distinct on (e.region_number, e.backup_id)
+        e.backup_id,
+        e.opened_by
+    from gone_elsewhere as e
+    inner join gone_elsewhere as w
+        on e.region_number = w.region_number and e.backup_id = w.backup_id
+    where e.is_closed and not e.is_witness and w.is_witness and not w.is_closed
+    order by e.region_number, e.backup_id, e.valid_to desc, e.listing_rank
+),
+
+ended as not materialized (
+    select w.*
+    from witnessed as w
+    left join followers as f
+        on w.closed_by = f.opened_by and w.backup_id = f.backup_id
+    where w.closed_by is not null and f.backup_id is null
+    union all
+    select h.*
+    from versions as h
+    inner join ended_elsewhere as e
+        on h.opened_by = e.opened_by and h.backup_id = e.backup_id
 ),
 
 fields (changed_field) as (
@@ -283,6 +247,17 @@ fields (changed_field) as (
 compared as (
     select
         e.*,
+        e.begin_date as change_date,
+        e.valid_from as seen_at,
+        'changed' as change_type,
+        e.opened_by as observation_id,
+        greatest(
+            b.valid_from,
+            coalesce(case when d.backup_id is null then o.absent_at else d.absent_at end, b.valid_from),
+            coalesce(case when d.backup_id is null then o.shown_at else d.shown_before end, b.valid_from)
+        ) as not_before,
+        o.finished_at as not_after,
+        false as is_baseline,
         f.changed_field,
         case f.changed_field
             when 'volume_id' then b.volume_id
@@ -332,26 +307,57 @@ compared as (
             when 'backup_updated_at' then cast(e.backup_updated_at at time zone 'UTC' as text) || '+00'
             when 'data_timestamp' then cast(e.data_timestamp at time zone 'UTC' as text) || '+00'
         end as after
-    from events as e
+    from changed as e
     inner join backup_history as b
-        on
-            e.region = b.region
-            and e.project_id = b.project_id
-            and e.direction = b.direction
-            and e.backup_id = b.backup_id
-            and e.seen_at = b.valid_to
+        on e.opened_by = b.closed_by and e.backup_id = b.backup_id
+    inner join bounds as o
+        on e.opened_by = o.observation_id
+    left join doubted as d
+        on e.opened_by = d.opened_by and e.backup_id = d.backup_id
     cross join fields as f
-    where e.change_type = 'changed'
 ),
 
-told_by_field as (
+events as not materialized (
     select
-        *,
+        w.*,
+        w.begin_date as change_date,
+        w.valid_from as seen_at,
+        'appeared' as change_type,
+        w.opened_by as observation_id,
+        case when d.backup_id is null then o.absent_at else d.absent_at end as not_before,
+        o.finished_at as not_after,
+        o.is_first as is_baseline,
         null as changed_field,
         null as before,
         null as after
-    from events
-    where change_type <> 'changed'
+    from witnessed as w
+    left join followers as f
+        on w.opened_by = f.opened_by and w.backup_id = f.backup_id
+    inner join bounds as o
+        on w.opened_by = o.observation_id
+    left join doubted as d
+        on w.opened_by = d.opened_by and w.backup_id = d.backup_id
+    where f.backup_id is null
+    union all
+    select
+        w.*,
+        w.end_date as change_date,
+        w.valid_to as seen_at,
+        'disappeared' as change_type,
+        w.closed_by as observation_id,
+        greatest(
+            w.valid_from, coalesce(case when d.backup_id is null then c.shown_at else d.shown_at end, w.valid_from)
+        ) as not_before,
+        c.finished_at as not_after,
+        false as is_baseline,
+        null as changed_field,
+        null as before,
+        null as after
+    from ended as w
+    inner join bounds as c
+        on w.closed_by = c.observation_id
+    left join doubted as d
+        on w.opened_by = d.opened_by and w.backup_id = d.backup_id
     union all
     select *
     from compared
@@ -387,7 +393,7 @@ select
     backup_updated_at,
     data_timestamp,
     seen_at,
-    is_baseline and change_type = 'appeared' as is_baseline,
+    is_baseline,
     region,
     project_id,
     direction,
@@ -398,4 +404,4 @@ select
     changed_field,
     before,
     after
-from told_by_field
+from events

@@ -82,11 +82,8 @@ quarantined as (
 -- The few of which some record could not be read: what each observation says of them is looked up one by one.
 doubted as (
     select
-        h.region,
-        h.project_id,
-        h.direction,
         h.share_id,
-        h.valid_from,
+        h.opened_by,
         max(case when l.proves_absence and l.observed_at < h.valid_from then l.observed_at end) as absent_at,
         max(case when l.shows_all and l.observed_at < h.valid_from then l.observed_at end) as shown_before,
         max(case when l.shows_all then l.observed_at end) as shown_at
@@ -106,16 +103,7 @@ doubted as (
     left join quarantined as q
         on l.observation_id = q.observation_id and h.share_id = q.share_id
     where q.observation_id is null
-    group by h.region, h.project_id, h.direction, h.share_id, h.valid_from
-),
-
-stories as (
-    select
-        *,
-        lag(valid_from) over story as previous_valid_from,
-        lag(valid_to) over story as previous_valid_to
-    from backup_share_history
-    window story as (partition by region, project_id, direction, share_id order by valid_from)
+    group by h.share_id, h.opened_by
 ),
 
 versions as (
@@ -123,25 +111,23 @@ versions as (
         h.*,
         o.finished_at as appeared_before,
         c.finished_at as disappeared_before,
-        coalesce(h.previous_valid_to = h.valid_from, false) as is_change,
+        p.valid_from as previous_valid_from,
         case when d.share_id is null then o.absent_at else d.absent_at end as absent_at,
         case when d.share_id is null then o.shown_at else d.shown_before end as shown_before,
         case when d.share_id is not null then d.shown_at when h.closed_by is null then l.shown_at else c.shown_at end
             as shown_at
-    from stories as h
+    from backup_share_history as h
     inner join bounds as o
         on h.opened_by = o.observation_id
+    -- What it follows without a gap: one observation ended that and began this.
+    left join backup_share_history as p
+        on h.opened_by = p.closed_by and h.share_id = p.share_id
     left join bounds as c
         on h.closed_by = c.observation_id
     left join last_shows as l
         on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
     left join doubted as d
-        on
-            h.region = d.region
-            and h.project_id = d.project_id
-            and h.direction = d.direction
-            and h.share_id = d.share_id
-            and h.valid_from = d.valid_from
+        on h.opened_by = d.opened_by and h.share_id = d.share_id
 )
 
 select
@@ -159,7 +145,7 @@ select
     opened_by,
     closed_by,
     case
-        when is_change
+        when previous_valid_from is not null
             then greatest(
                 previous_valid_from,
                 coalesce(absent_at, previous_valid_from),
