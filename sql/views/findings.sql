@@ -85,7 +85,7 @@ overtaken as (
     group by h.region, h.share_id
 ),
 
-sights as (
+sights as not materialized (
     select
         h.region,
         h.project_id,
@@ -148,7 +148,7 @@ sights_in_order as (
         )
 ),
 
-sights_in_stays as (
+sights_in_stays as materialized (
     select
         *,
         sum(case when seen_from <= seen_before then 0 else 1 end) over (
@@ -159,7 +159,7 @@ sights_in_stays as (
     from sights_in_order
 ),
 
-exposures as (
+exposures as not materialized (
     select
         region,
         share_id,
@@ -258,6 +258,17 @@ allowances as (
     cross join (values ('untrusted_recipient'), ('first_ever_recipient'), ('unknown_project')) as r (rule)
 ),
 
+-- Of whom the rule never says anything: most claims.
+ever_allowed as (
+    select distinct rule, project_id
+    from allowances
+    where
+        force_from = timestamptz '1900-01-01 00:00:00+00'
+        and force_to = timestamptz '9999-12-31 00:00:00+00'
+        and trusted_from = timestamptz '1900-01-01 00:00:00+00'
+        and trusted_to = timestamptz '9999-12-31 00:00:00+00'
+),
+
 acceptances as (
     select
         p.exception_id,
@@ -307,6 +318,11 @@ claims as (
         e.seen_to as claimed_to
     from exposures as e
     cross join policy_start as s
+    where
+        not exists (
+            select 1 from ever_allowed as a
+            where a.rule = 'untrusted_recipient' and e.to_project_id = a.project_id
+        )
     union all
     select
         'first_ever_recipient' as rule,
@@ -340,9 +356,14 @@ claims as (
     from exposures as e
     cross join policy_start as s
     cross join lateral (values (e.from_project_id), (e.to_project_id)) as p (project_id)
+    where
+        not exists (
+            select 1 from ever_allowed as a
+            where a.rule = 'unknown_project' and p.project_id = a.project_id
+        )
 ),
 
--- Most claims are allowed from their beginning to their end.
+-- Many others are allowed from their beginning to their end.
 doubted_claims as (
     select
         c.*,
@@ -423,13 +444,22 @@ not_allowed as (
 -- rules about how many and how long
 
 -- Most backups have few recipients, and most recipients one share of a backup: nothing has to be counted there.
-crowded as (
+shared_again as (
     select region, backup_id
     from exposures
     group by region, backup_id
+    having count(*) > least(1, (select min(max_recipients) from limits))
+),
+
+crowded as (
+    select e.region, e.backup_id
+    from exposures as e
+    inner join shared_again as a
+        on e.region = a.region and e.backup_id = a.backup_id
+    group by e.region, e.backup_id
     having
-        count(*) > count(distinct to_project_id)
-        or count(distinct to_project_id) > (select min(max_recipients) from limits)
+        count(*) > count(distinct e.to_project_id)
+        or count(distinct e.to_project_id) > (select min(max_recipients) from limits)
 ),
 
 pairs_in_order as (
@@ -544,7 +574,7 @@ measured as (
         on e.seen_to >= l.force_from and e.seen_to < l.force_to
     where
         e.seen_to < h.horizon
-        and e.seen_to - e.granted_at < l.short_lived_hours * interval '1 hour'
+        and extract(epoch from e.seen_to) - extract(epoch from e.granted_at) < l.short_lived_hours * 3600
         -- What was there when the listing was first seen may be of any age.
         and not (e.is_baseline and e.granted_at = e.seen_from)
     union all
