@@ -13,7 +13,7 @@ with share_events as (
         change_date,
         count(*) filter (where is_baseline) as first_seen,
         count(*) filter (where change_type = 'granted' and not is_baseline) as granted,
-        count(distinct case when change_type = 'changed' then event_id end) as changed,
+        count(distinct case when change_type = 'changed' then (observation_id, share_id) end) as changed,
         count(*) filter (where change_type = 'withdrawn') as withdrawn
     from backup_share_changes
     where cast($since as date) is null or change_date >= $since
@@ -34,12 +34,8 @@ backup_events as (
         count(distinct later.backup_id) as backups_changed
     from later_periods as later
     inner join backup_periods as earlier
-        on
-            later.region = earlier.region
-            and later.project_id = earlier.project_id
-            and later.direction = earlier.direction
-            and later.backup_id = earlier.backup_id
-            and later.valid_from = earlier.valid_to
+        -- One observation ended that and began this.
+        on later.opened_by = earlier.closed_by and later.backup_id = earlier.backup_id
     group by later.change_date
 )
 

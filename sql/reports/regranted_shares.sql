@@ -22,7 +22,7 @@ pairs as (
         w.seen_at as withdrawn_at,
         w.change_date as withdrawn_date,
         w.share_id as previous_share_id,
-        row_number() over (partition by g.event_id order by w.seen_at desc, w.share_id) as age_rank
+        row_number() over (partition by g.region, g.share_id, g.seen_at order by w.seen_at desc, w.share_id) as age_rank
     from events as g
     inner join events as w
         on

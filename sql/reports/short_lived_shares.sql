@@ -22,7 +22,7 @@ lives as (
     select
         w.*,
         coalesce(w.share_created_at, g.not_before) as began_at,
-        row_number() over (partition by w.event_id order by g.seen_at desc) as age_rank
+        row_number() over (partition by w.region, w.share_id, w.seen_at order by g.seen_at desc) as age_rank
     from events as w
     inner join events as g
         on w.region = g.region and w.share_id = g.share_id and w.seen_at > g.seen_at

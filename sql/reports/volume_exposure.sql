@@ -21,21 +21,37 @@ with copies as (
     from backup_periods
     where volume_id is not null and (cast($volume as text) is null or volume_id = $volume)
     group by region, volume_id, backup_id
+),
+
+-- A row per share, so that none need be told from another when they are counted.
+shares as (
+    select
+        c.region,
+        c.volume_id,
+        c.backup_id,
+        c.size_gb,
+        s.from_project_id,
+        s.to_project_id,
+        min(s.share_created_at) as share_created_at,
+        min(s.valid_from) as valid_from,
+        max(s.valid_to) as valid_to
+    from copies as c
+    inner join backup_share_periods as s
+        on c.region = s.region and c.backup_id = s.backup_id
+    group by c.region, c.volume_id, c.backup_id, c.size_gb, s.from_project_id, s.to_project_id, s.share_id
 )
 
 select
-    c.region,
-    c.volume_id,
-    c.backup_id,
-    c.size_gb,
-    s.from_project_id,
-    s.to_project_id,
-    count(distinct s.share_id) as share_count,
-    min(s.share_created_at) as first_created_at,
-    min(s.valid_from) as first_seen_at,
-    nullif(max(s.valid_to), timestamptz '9999-12-31 00:00:00+00') as gone_at
-from copies as c
-inner join backup_share_periods as s
-    on c.region = s.region and c.backup_id = s.backup_id
-group by c.region, c.volume_id, c.backup_id, c.size_gb, s.from_project_id, s.to_project_id
-order by c.region, c.volume_id, first_seen_at, c.backup_id, s.from_project_id, s.to_project_id
+    region,
+    volume_id,
+    backup_id,
+    size_gb,
+    from_project_id,
+    to_project_id,
+    count(*) as share_count,
+    min(share_created_at) as first_created_at,
+    min(valid_from) as first_seen_at,
+    nullif(max(valid_to), timestamptz '9999-12-31 00:00:00+00') as gone_at
+from shares
+group by region, volume_id, backup_id, size_gb, from_project_id, to_project_id
+order by region, volume_id, first_seen_at, backup_id, from_project_id, to_project_id

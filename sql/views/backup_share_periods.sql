@@ -14,5 +14,7 @@ select
     project_id,
     direction,
     valid_from,
-    valid_to
+    valid_to,
+    opened_by,
+    closed_by
 from backup_share_history
