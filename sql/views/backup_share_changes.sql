@@ -38,6 +38,7 @@ with unreadable as (
     group by r.observation_id
 ),
 
+-- Numbers instead of texts, of which every row would have to be hashed. listing_rank: the giver's before others.
 looks as (
     select
         o.region,
@@ -47,6 +48,11 @@ looks as (
         o.observed_at,
         o.finished_at,
         o.is_proven,
+        dense_rank() over (order by o.region) as region_number,
+        dense_rank() over (order by o.region, o.direction desc, o.project_id) as listing_rank,
+        max(case when o.is_proven then cast(o.observed_at at time zone 'UTC' as date) end) over (
+            partition by o.region, o.project_id, o.direction
+        ) as last_proven_day,
         o.is_proven and o.may_close as proves_absence,
         -- It told of as many shares as were open after it, those aside whose record could not be read: so of each.
         o.is_proven
@@ -61,9 +67,9 @@ looks as (
 
 bounds as (
     select
-        region,
-        project_id,
-        direction,
+        region_number,
+        listing_rank,
+        last_proven_day,
         observation_id,
         finished_at,
         is_proven and max(case when is_proven then observed_at end) over earlier is null as is_first,
@@ -71,30 +77,15 @@ bounds as (
         max(case when shows_all then observed_at end) over earlier as shown_at
     from looks
     window earlier as (
-        partition by region, project_id, direction
+        partition by listing_rank
         order by observed_at
         rows between unbounded preceding and 1 preceding
     )
 ),
 
-proofs as (
-    select
-        region,
-        project_id,
-        direction,
-        max(case when is_proven then date '1970-01-01' + cast(floor(floor(extract(epoch from observed_at)) / 86400) as integer) end) as last_proven_day
-    from looks
-    group by region, project_id, direction
-),
-
--- Numbers instead of texts, of which every row would have to be hashed. listing_rank: the giver's before others.
 listings as (
-    select
-        *,
-        dense_rank() over (order by region) as region_number,
-        row_number() over (order by region, direction desc, project_id) as listing_rank
-    from proofs
-    where last_proven_day is not null
+    select distinct region, project_id, direction, region_number, listing_rank
+    from looks
 ),
 
 quarantined as (
@@ -132,52 +123,50 @@ doubted as (
 
 -- Days in UTC, in a way that is quicker than a time zone. They stand below every join, so that a question for some days
 -- is narrowed down before them.
-versions as not materialized (
+dated as not materialized (
     select
         *,
-        date '1970-01-01' + cast(floor(floor(extract(epoch from valid_from)) / 86400) as integer) as begin_date,
-        date '1970-01-01' + cast(floor(floor(extract(epoch from valid_to)) / 86400) as integer) as end_date
+        date '1970-01-01' + cast(floor(floor(date_part('epoch', valid_from)) / 86400) as integer) as begin_date,
+        date '1970-01-01' + cast(floor(floor(date_part('epoch', valid_to)) / 86400) as integer) as end_date
     from backup_share_history
 ),
 
--- Who tells of a share: the listing that saw it on the earliest day, of several the first; one number says both.
+-- sight: day and listing in one number.
+versions as not materialized (
+    select
+        h.*,
+        o.region_number,
+        o.last_proven_day,
+        o.finished_at,
+        o.absent_at,
+        o.shown_at,
+        o.is_first,
+        cast(h.begin_date - date '0001-01-01' as bigint) * 1000000 + o.listing_rank as sight
+    from dated as h
+    inner join bounds as o
+        on h.opened_by = o.observation_id
+),
+
+-- Who tells of a share: the listing that saw it on the earliest day, of several the first.
 told as materialized (
     select
-        l.region_number,
-        h.share_id,
-        min(cast(h.begin_date - date '0001-01-01' as bigint) * 1000000 + l.listing_rank) % 1000000 as witness_rank,
-        max(case when h.closed_by is null then l.last_proven_day else h.end_date end)
-        > max(case when h.closed_by is null then l.last_proven_day end) as is_gone_elsewhere
-    from versions as h
-    inner join listings as l
-        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
-    group by l.region_number, h.share_id
+        region_number,
+        share_id,
+        min(sight) % 1000000 as witness_rank,
+        max(case when closed_by is null then last_proven_day else end_date end)
+        > max(case when closed_by is null then last_proven_day end) as is_gone_elsewhere
+    from versions
+    group by region_number, share_id
 ),
 
--- What follows another version without a gap: one observation ended that and began this.
-followers as materialized (
-    select n.*
-    from versions as n
-    inner join backup_share_history as p
-        on n.opened_by = p.closed_by and n.share_id = p.share_id
-),
-
+-- A rank is of one listing in one region. key_id tells the planner of PostgreSQL to join no other version before.
 witnessed as not materialized (
-    select h.*
-    from versions as h
-    inner join listings as l
-        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
+    select
+        v.*,
+        coalesce(t.share_id, '') as key_id
+    from versions as v
     inner join told as t
-        on l.region_number = t.region_number and h.share_id = t.share_id and l.listing_rank = t.witness_rank
-),
-
-changed as not materialized (
-    select h.*
-    from followers as h
-    inner join listings as l
-        on h.region = l.region and h.project_id = l.project_id and h.direction = l.direction
-    inner join told as t
-        on l.region_number = t.region_number and h.share_id = t.share_id and l.listing_rank = t.witness_rank
+        on v.share_id = t.share_id and v.sight % 1000000 = t.witness_rank
 ),
 
 -- Where the witness still tells it, but others that were proven later say that it is gone: they tell the end.
@@ -186,8 +175,11 @@ gone_elsewhere as (
         t.region_number,
         t.share_id,
         l.listing_rank,
+        h.region,
+        h.project_id,
+        h.direction,
+        h.valid_from,
         h.valid_to,
-        h.opened_by,
         l.listing_rank = t.witness_rank as is_witness,
         h.closed_by is not null as is_closed
     from told as t
@@ -203,27 +195,12 @@ gone_elsewhere as (
 ),
 
 ended_elsewhere as (
-    select distinct on (e.region_number, e.share_id)
-        e.share_id,
-        e.opened_by
+    select distinct on (e.region_number, e.share_id) e.*
     from gone_elsewhere as e
     inner join gone_elsewhere as w
         on e.region_number = w.region_number and e.share_id = w.share_id
     where e.is_closed and not e.is_witness and w.is_witness and not w.is_closed
     order by e.region_number, e.share_id, e.valid_to desc, e.listing_rank
-),
-
-ended as not materialized (
-    select w.*
-    from witnessed as w
-    left join followers as f
-        on w.closed_by = f.opened_by and w.share_id = f.share_id
-    where w.closed_by is not null and f.share_id is null
-    union all
-    select h.*
-    from versions as h
-    inner join ended_elsewhere as e
-        on h.opened_by = e.opened_by and h.share_id = e.share_id
 ),
 
 fields (changed_field) as (
@@ -244,10 +221,10 @@ compared as (
         e.opened_by as observation_id,
         greatest(
             b.valid_from,
-            coalesce(case when d.share_id is null then o.absent_at else d.absent_at end, b.valid_from),
-            coalesce(case when d.share_id is null then o.shown_at else d.shown_before end, b.valid_from)
+            coalesce(case when d.share_id is null then e.absent_at else d.absent_at end, b.valid_from),
+            coalesce(case when d.share_id is null then e.shown_at else d.shown_before end, b.valid_from)
         ) as not_before,
-        o.finished_at as not_after,
+        e.finished_at as not_after,
         false as is_baseline,
         f.changed_field,
         case f.changed_field
@@ -264,14 +241,43 @@ compared as (
             when 'share_created_at' then cast(e.share_created_at at time zone 'UTC' as text) || '+00'
             when 'share_updated_at' then cast(e.share_updated_at at time zone 'UTC' as text) || '+00'
         end as after
-    from changed as e
+    from witnessed as e
+    -- One observation ended that and began this.
     inner join backup_share_history as b
-        on e.opened_by = b.closed_by and e.share_id = b.share_id
-    inner join bounds as o
-        on e.opened_by = o.observation_id
+        on
+            e.region = b.region
+            and e.project_id = b.project_id
+            and e.direction = b.direction
+            and e.key_id = b.share_id
+            and e.valid_from = b.valid_to
     left join doubted as d
         on e.opened_by = d.opened_by and e.share_id = d.share_id
     cross join fields as f
+),
+
+ended as not materialized (
+    select w.*
+    from witnessed as w
+    left join backup_share_history as n
+        on
+            w.region = n.region
+            and w.project_id = n.project_id
+            and w.direction = n.direction
+            and w.key_id = n.share_id
+            and w.valid_to = n.valid_from
+    where w.closed_by is not null and n.share_id is null
+    union all
+    select
+        h.*,
+        h.share_id as key_id
+    from ended_elsewhere as e
+    inner join versions as h
+        on
+            e.region = h.region
+            and e.project_id = h.project_id
+            and e.direction = h.direction
+            and e.share_id = h.share_id
+            and e.valid_from = h.valid_from
 ),
 
 events as not materialized (
@@ -281,20 +287,23 @@ events as not materialized (
         w.valid_from as seen_at,
         'granted' as change_type,
         w.opened_by as observation_id,
-        case when d.share_id is null then o.absent_at else d.absent_at end as not_before,
-        o.finished_at as not_after,
-        o.is_first as is_baseline,
+        case when d.share_id is null then w.absent_at else d.absent_at end as not_before,
+        w.finished_at as not_after,
+        w.is_first as is_baseline,
         null as changed_field,
         null as before,
         null as after
     from witnessed as w
-    left join followers as f
-        on w.opened_by = f.opened_by and w.share_id = f.share_id
-    inner join bounds as o
-        on w.opened_by = o.observation_id
+    left join backup_share_history as b
+        on
+            w.region = b.region
+            and w.project_id = b.project_id
+            and w.direction = b.direction
+            and w.key_id = b.share_id
+            and w.valid_from = b.valid_to
     left join doubted as d
         on w.opened_by = d.opened_by and w.share_id = d.share_id
-    where f.share_id is null
+    where b.share_id is null
     union all
     select
         w.*,
