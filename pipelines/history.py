@@ -11,13 +11,13 @@ A *version* says: from valid_from (inclusive) until valid_to (exclusive) the lis
 Of a share the evidence is in the observation (confirm.py); a backup is gone from a listing when no open share of the
 listing refers to it any more.
 
-Pure: frames in, frames out. Not here: reading and writing versions (record.py), the proof (walk.py).
+Pure: tables in, tables out, in Arrow alone: most listings are small, and a step of pandas costs more than their rows.
+Not here: reading and writing versions (record.py), the proof (walk.py).
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,16 +30,16 @@ class Changes:
     `closed`: keys whose open version ends: of keys that changed or are gone.
     """
 
-    opened: pd.DataFrame
-    closed: "pd.Series[str]"
+    opened: pa.Table
+    closed: pa.ChunkedArray
     appeared_count: int
     changed_count: int
     gone_count: int
 
 
 def diff_versions(
-    open_versions: pd.DataFrame,
-    observed: pd.DataFrame,
+    open_versions: pa.Table,
+    observed: pa.Table,
     key: str,
     *,
     gone: Collection[str] = (),
@@ -50,43 +50,43 @@ def diff_versions(
     Both have one row per key. `gone` are the keys whose absence there is evidence for; observed ones are not gone all
     the same. `protected` keys were met but could not be read: they are neither changed nor closed.
     """
-    shielded = list(protected)
-    observed = observed[~observed[key].isin(shielded)].reset_index(drop=True)
+    if protected:
+        observed = observed.filter(pc.invert(_is_in(observed[key], protected)))
     before = _looked_up(open_versions, observed[key], key)
-    known = before.notna()
-    changed = known & (before != observed["row_hash"])
-    absent = ~open_versions[key].isin(observed[key]) & ~open_versions[key].isin(shielded)
-    ended = open_versions.loc[absent & open_versions[key].isin(list(gone)), key]
+    appeared, changed = before.is_null(), _differ(before, observed["row_hash"])
+    changed_keys = observed[key].filter(changed)
+    ended = open_versions[key].filter(_is_in(open_versions[key], gone))
+    ended = ended.filter(pc.invert(pc.or_(_is_in(ended, observed[key]), _is_in(ended, protected))))
     return Changes(
-        opened=observed[~known | changed],
-        closed=pd.concat([observed.loc[changed, key], ended], ignore_index=True),
-        appeared_count=int((~known).sum()),
-        changed_count=int(changed.sum()),
+        opened=observed.filter(pc.or_(appeared, changed)),
+        closed=pa.chunked_array([*changed_keys.chunks, *ended.chunks], pa.string()),
+        appeared_count=before.null_count,
+        changed_count=len(changed_keys),
         gone_count=len(ended),
     )
 
 
-def unreferenced(open_shares: pd.DataFrame, shares: Changes, open_backups: pd.DataFrame) -> "pd.Series[str]":
+def unreferenced(open_shares: pa.Table, shares: Changes, open_backups: pa.Table) -> pa.ChunkedArray:
     """Ids of the open backups that no share refers to any more once `shares` is done."""
-    staying = open_shares.loc[~open_shares["share_id"].isin(shares.closed), "backup_id"]
-    referenced = pd.concat([staying, shares.opened["backup_id"]])
-    return open_backups.loc[~open_backups["backup_id"].isin(referenced), "backup_id"]
+    staying = open_shares["backup_id"].filter(pc.invert(_is_in(open_shares["share_id"], shares.closed)))
+    backups = open_backups["backup_id"]
+    return backups.filter(pc.invert(pc.or_(_is_in(backups, staying), _is_in(backups, shares.opened["backup_id"]))))
 
 
 @dataclass(frozen=True)
 class Doubtful:
     """What remains to be decided where only what differs from before was read; `same_shares` are as before."""
 
-    open_shares: pd.DataFrame
-    open_backups: pd.DataFrame
-    same_shares: pd.DataFrame
+    open_shares: pa.Table
+    open_backups: pa.Table
+    same_shares: pa.Table
 
 
 def without_unchanged(
-    open_shares: pd.DataFrame,
-    open_backups: pd.DataFrame,
-    new_shares: pd.DataFrame,
-    new_backups: pd.DataFrame,
+    open_shares: pa.Table,
+    open_backups: pa.Table,
+    new_shares: pa.Table,
+    new_backups: pa.Table,
     left_ids: Collection[str],
 ) -> Doubtful | None:
     """The open versions without those that the observation tells as before, which only read what differs.
@@ -95,19 +95,33 @@ def without_unchanged(
     `backup_id`, `row_hash` of the backups. `left_ids`: shares whose earlier record is not there as it was.
     None if a share is told twice, or a backup in two ways by a new record and one that is as before.
     """
-    is_left = open_shares["share_id"].isin(list(left_ids))
-    same = open_shares[~is_left]
+    is_left = _is_in(open_shares["share_id"], left_ids)
+    same = open_shares.filter(pc.invert(is_left))
     before = _looked_up(open_backups, new_backups["backup_id"], "backup_id")
-    differing = new_backups.loc[before.isna() | (before != new_backups["row_hash"]), "backup_id"]
-    if same["share_id"].isin(new_shares["share_id"]).any() or differing.isin(same["backup_id"]).any():
+    is_news = pc.or_(before.is_null(), _differ(before, new_backups["row_hash"]))
+    differing = new_backups["backup_id"].filter(is_news)
+    if _any(_is_in(same["share_id"], new_shares["share_id"])) or _any(_is_in(differing, same["backup_id"])):
         return None
     backups = open_backups["backup_id"]
-    is_same = backups.isin(same["backup_id"]) & ~backups.isin(new_backups["backup_id"])
-    return Doubtful(open_shares[is_left], open_backups[~is_same], same)
+    is_same = pc.and_not(_is_in(backups, same["backup_id"]), _is_in(backups, new_backups["backup_id"]))
+    return Doubtful(open_shares.filter(is_left), open_backups.filter(pc.invert(is_same)), same)
 
 
-def _looked_up(open_versions: pd.DataFrame, keys: "pd.Series[str]", key: str) -> "pd.Series[str]":
-    """The fingerprint of the open version of each key, or null. A merge would make an object of every value."""
-    places = pc.index_in(pa.array(keys), value_set=pa.array(open_versions[key]))
-    found = pa.chunked_array([pa.array(open_versions["row_hash"])], pa.string()).take(places)
-    return pd.Series(found, dtype=pd.ArrowDtype(pa.string()), index=keys.index)
+def _looked_up(open_versions: pa.Table, keys: pa.ChunkedArray, key: str) -> pa.ChunkedArray:
+    """The fingerprint of the open version of each key, or null."""
+    return open_versions["row_hash"].take(pc.index_in(keys, value_set=open_versions[key]))
+
+
+def _differ(before: pa.ChunkedArray, after: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Where both are there, and not the same."""
+    return pc.fill_null(pc.not_equal(before, after), False)
+
+
+def _is_in(values: pa.ChunkedArray, wanted: Collection[str] | pa.ChunkedArray) -> pa.ChunkedArray:
+    if not isinstance(wanted, pa.ChunkedArray):
+        wanted = pa.array(list(wanted), pa.string())
+    return pc.is_in(values, value_set=wanted)
+
+
+def _any(mask: pa.ChunkedArray) -> bool:
+    return pc.any(mask).as_py() is True

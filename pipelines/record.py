@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import ColumnElement, Connection, Select, Table, case, func, insert, select
 
 from pipelines.engines import ways_of
@@ -37,8 +38,8 @@ def record(
     counts = dict.fromkeys(_COUNTS, 0)
     if observation.status.is_proven:
         counts = _record_changes(connection, observation, normalized)
-        append(connection, rejected_records, _rows_of(observation, normalized.rejected, rejected_records))
-        append(connection, observed_drift, _rows_of(observation, normalized.drift, observed_drift))
+        _append_of(connection, rejected_records, observation, normalized.rejected)
+        _append_of(connection, observed_drift, observation, normalized.drift)
     row = _ledger_row(observation, file, sha256, normalized) | counts
     connection.execute(insert(observations).values(row))
 
@@ -84,33 +85,37 @@ _COUNTS = (
 
 
 def _record_changes(connection: Connection, observation: Observation, normalized: Normalized) -> dict[str, int]:
-    rejected = normalized.rejected
+    told_shares, told_backups = _table(normalized.shares), _table(normalized.backups)
+    rejected_shares, rejected_backups = (_ids(normalized.rejected, key) for key in ("share_id", "backup_id"))
     open_shares = _open_versions(connection, backup_share_history, observation.listing, "backup_id")
     open_backups = _open_versions(connection, backup_history, observation.listing)
-    doubtful = _doubtful(connection, observation.listing, normalized, open_shares, open_backups)
+    doubtful = _doubtful(
+        connection, observation.listing, normalized, told_shares, told_backups, open_shares, open_backups
+    )
     shares = diff_versions(
         doubtful.open_shares,
-        normalized.shares,
+        told_shares,
         "share_id",
         gone=observation.gone_ids if _may_close(observation, normalized) else (),
         # What some page of this walk showed is not gone, whatever the proven state says; the next sync will tell.
-        protected=[*rejected["share_id"].dropna(), *observation.excluded_ids],
+        protected=[*filter(None, rejected_shares), *observation.excluded_ids],
     )
     # A record whose backup cannot be read could refer to any.
-    any_backup = rejected["backup_id"].isna().any()
+    any_backup = None in rejected_backups
     backups = diff_versions(
         doubtful.open_backups,
-        normalized.backups,
+        told_backups,
         "backup_id",
-        gone=() if any_backup else list(unreferenced(open_shares, shares, open_backups)),
-        protected=list(rejected["backup_id"].dropna()),
+        gone=() if any_backup else unreferenced(open_shares, shares, open_backups),
+        protected=[*filter(None, rejected_backups)],
     )
-    told = pd.concat([normalized.shares[["backup_id"]], doubtful.same_shares[["backup_id"]]])
+    backup_ids = [*told_shares["backup_id"].chunks, *doubtful.same_shares["backup_id"].chunks]
+    told = pa.chunked_array(backup_ids, pa.string())
     _apply(connection, backup_share_history, observation, open_shares, shares)
     _apply(connection, backup_history, observation, open_backups, backups)
     return {
         "share_count": len(told),
-        "backup_count": told["backup_id"].nunique(),
+        "backup_count": pc.count_distinct(told).as_py(),
         "shares_granted": shares.appeared_count,
         "shares_changed": shares.changed_count,
         "shares_withdrawn": shares.gone_count,
@@ -119,16 +124,27 @@ def _record_changes(connection: Connection, observation: Observation, normalized
     }
 
 
+def _table(frame: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def _ids(rejected: pd.DataFrame, key: str) -> list[str | None]:
+    ids: list[str | None] = pa.array(rejected[key]).to_pylist()
+    return ids
+
+
 def _doubtful(
     connection: Connection,
     listing: Listing,
     normalized: Normalized,
-    open_shares: pd.DataFrame,
-    open_backups: pd.DataFrame,
+    told_shares: pa.Table,
+    told_backups: pa.Table,
+    open_shares: pa.Table,
+    open_backups: pa.Table,
 ) -> Doubtful:
     """All open versions; where the frames only hold what differs, those that may be told in another way."""
     if normalized.since is None:
-        return Doubtful(open_shares, open_backups, open_shares.head(0))
+        return Doubtful(open_shares, open_backups, open_shares.slice(0, 0))
     # What is open is what the earlier observation told if it is the last proven one, all of it could be read,
     # nothing was told in two ways, and nothing else was left open. What was not known then is still there, uncounted.
     names = ("observation_id", "share_count", "backup_count", "rejected_count", "conflict_count")
@@ -138,8 +154,8 @@ def _doubtful(
     expected = (normalized.since.observation_id, len(open_shares), len(open_backups), 0, 0, False)
     doubtful = None
     if [tuple(row) for row in earlier] == [expected]:
-        news = (normalized.shares, normalized.backups, normalized.since.left_ids)
-        doubtful = without_unchanged(open_shares, open_backups, *news)
+        left_ids = normalized.since.left_ids
+        doubtful = without_unchanged(open_shares, open_backups, told_shares, told_backups, left_ids)
     if doubtful is None:
         raise StaleDifferenceError(f"what differs in the {listing} was read against another state")
     return doubtful
@@ -152,7 +168,7 @@ def has_drift() -> ColumnElement[bool]:
 
 def _may_close(observation: Observation, normalized: Normalized) -> bool:
     # A record without readable id could be any share: then nothing is known to be missing.
-    return observation.may_close and not normalized.rejected["share_id"].isna().any()
+    return observation.may_close and None not in _ids(normalized.rejected, "share_id")
 
 
 def _why_nothing_closes(observation: Observation, normalized: Normalized) -> str:
@@ -166,18 +182,17 @@ def select_open(table: Table, listing: Listing, *names: str) -> Select[Any]:
     return query.where(_of_listing(table, listing), table.c.valid_to == OPEN_END)
 
 
-def _open_versions(connection: Connection, table: Table, listing: Listing, *more: str) -> pd.DataFrame:
+def _open_versions(connection: Connection, table: Table, listing: Listing, *more: str) -> pa.Table:
     """Key, fingerprint, and the columns asked for besides."""
     key = table.info["key"]
-    query = select_open(table, listing, key, "row_hash", *more)
-    frame: pd.DataFrame = ways_of(connection).rows(connection, query).to_pandas(types_mapper=pd.ArrowDtype)
-    if frame[key].duplicated().any():
+    found = ways_of(connection).rows(connection, select_open(table, listing, key, "row_hash", *more))
+    if pc.count_distinct(found[key]).as_py() < len(found):
         raise WarehouseError(f"{table.name} holds two open versions of a {key} of the {listing}: rebuild the warehouse")
-    return frame
+    return found
 
 
 def _apply(
-    connection: Connection, table: Table, observation: Observation, open_versions: pd.DataFrame, changes: Changes
+    connection: Connection, table: Table, observation: Observation, open_versions: pa.Table, changes: Changes
 ) -> None:
     _refuse_two_open_versions(table, open_versions, changes)
     if len(changes.closed):
@@ -193,18 +208,22 @@ def _apply(
         append(connection, table, _with_constants(changes.opened, constants, table))
 
 
-def _refuse_two_open_versions(table: Table, open_versions: pd.DataFrame, changes: Changes) -> None:
-    opened = changes.opened[table.info["key"]]
-    touched = open_versions[table.info["key"]]
-    touched = touched[touched.isin(opened)]
-    twice = pd.concat([opened[opened.duplicated()], touched[~touched.isin(changes.closed)]])
-    if len(twice):
-        raise WarehouseError(f"{table.name} would hold two open versions of {twice.iloc[0]}: nothing was recorded")
+def _refuse_two_open_versions(table: Table, open_versions: pa.Table, changes: Changes) -> None:
+    key = table.info["key"]
+    opened, is_open = changes.opened[key], open_versions[key]
+    counts = pc.value_counts(opened)
+    is_staying = pc.and_not(pc.is_in(is_open, value_set=opened), pc.is_in(is_open, value_set=changes.closed))
+    twice = [
+        *counts.field("values").filter(pc.greater(counts.field("counts"), 1)).to_pylist(),
+        *is_open.filter(is_staying).to_pylist(),
+    ]
+    if twice:
+        raise WarehouseError(f"{table.name} would hold two open versions of {twice[0]}: nothing was recorded")
 
 
-def _close_versions(connection: Connection, table: Table, observation: Observation, keys: "pd.Series[str]") -> None:
+def _close_versions(connection: Connection, table: Table, observation: Observation, keys: pa.ChunkedArray) -> None:
     key = table.c[table.info["key"]]
-    with ways_of(connection).is_among(connection, key, pa.array(keys, pa.string())) as is_closing:
+    with ways_of(connection).is_among(connection, key, keys.combine_chunks()) as is_closing:
         is_open = _of_listing(table, observation.listing) & (table.c.valid_to == OPEN_END)
         ending = table.update().where(is_open, is_closing)
         done = connection.execute(ending.values(valid_to=observation.observed_at, closed_by=observation.observation_id))
@@ -216,8 +235,7 @@ def _listing_values(listing: Listing) -> dict[str, str]:
     return {"region": listing.region, "project_id": listing.project_id, "direction": str(listing.direction)}
 
 
-def _with_constants(frame: pd.DataFrame, constants: dict[str, Any], table: Table) -> pa.Table:
-    rows = pa.Table.from_pandas(frame, preserve_index=False)
+def _with_constants(rows: pa.Table, constants: dict[str, Any], table: Table) -> pa.Table:
     schema = arrow_schema(list(table.columns))
     columns = [
         pa.repeat(pa.scalar(constants[field.name], field.type), len(rows))
@@ -228,13 +246,14 @@ def _with_constants(frame: pd.DataFrame, constants: dict[str, Any], table: Table
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _rows_of(observation: Observation, frame: pd.DataFrame, table: Table) -> pa.Table:
+def _append_of(connection: Connection, table: Table, observation: Observation, frame: pd.DataFrame) -> None:
     constants = {
         "observation_id": observation.observation_id,
         **_listing_values(observation.listing),
         "observed_at": observation.observed_at,
     }
-    return _with_constants(frame, constants, table)
+    if len(frame):
+        append(connection, table, _with_constants(_table(frame), constants, table))
 
 
 def append(connection: Connection, table: Table, rows: pa.Table) -> None:
