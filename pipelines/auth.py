@@ -7,6 +7,7 @@ Not here: reading clouds.yaml (clouds.py), logging in (login.py), sending a toke
 
 import os
 import re
+import ssl
 import stat
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,7 @@ from pipelines.errors import (
 )
 from pipelines.observation import PROJECT_ID, Listing, listings
 from pipelines.settings import TOKEN, Settings, base_url, comma_separated
+from pipelines.sockets import trust
 
 if TYPE_CHECKING:
     from pipelines.clouds import Cloud
@@ -99,6 +101,8 @@ def accounts(
     Raises ConfigurationError, before the first login where that can be known. A cloud that refuses the login or does
     not answer is no such error: it comes back with a `problem`, so that the other clouds go on.
     """
+    if settings.vbs_ca_file is not None:
+        trust(ssl.create_default_context(), settings.vbs_ca_file)
     has_token = settings.vbs_token is not None or settings.vbs_token_file is not None
     if has_token and comma_separated(settings.vbs_clouds):
         raise ConfigurationError("VBS_CLOUDS and VBS_TOKEN or VBS_TOKEN_FILE are both set: set one of them")

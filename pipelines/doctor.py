@@ -52,12 +52,16 @@ def examine(
     settings: Settings,
     complaints: Sequence[str] = (),
     *,
+    remarks: Sequence[str] = (),
     find_accounts: Callable[[Settings], list[Account]] = accounts,
     transport: Transport | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Iterator[Finding]:
-    """All findings, as they come. `complaints`: what is wrong with the settings already (settings.usable_settings)."""
-    yield from _settings(settings, complaints)
+    """All findings, as they come. `complaints`: what is wrong with the settings already (settings.usable_settings).
+
+    `remarks`: what may be wrong with them (settings.misspelt_settings).
+    """
+    yield from _settings(settings, complaints, remarks)
     found: list[Account] = []
     try:
         found = find_accounts(settings)
@@ -74,7 +78,9 @@ def _failed(error: BackupSharesError) -> Judgement:
     return Judgement(State.BROKEN, found, error.advice)
 
 
-def _settings(settings: Settings, complaints: Sequence[str]) -> Iterator[Finding]:
+def _settings(settings: Settings, complaints: Sequence[str], remarks: Sequence[str]) -> Iterator[Finding]:
+    for remark in remarks:
+        yield Finding("settings", "", Judgement(State.ATTENTION, remark, "take it out, or write it as in README.md"))
     for complaint in complaints:
         judgement = Judgement(State.BROKEN, complaint, "what follows is as if it were not set", is_configuration=True)
         yield Finding("settings", "", judgement)

@@ -47,6 +47,7 @@ def system_words(error: OSError) -> str:
 
 _EXPECTED = {
     "bool": "true or false is expected",
+    "finite": "a number is expected",
     "float": "a number is expected",
     "int": "a whole number is expected",
     "model": "names with values are expected, as `name: value`",

@@ -7,10 +7,13 @@ Not here: what is done with a setting; tokens are read and checked in auth.py.
 
 import os
 import re
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -36,7 +39,9 @@ def _region(name: str) -> str:
 class Settings(BaseSettings):
     """All settings, typed and checked one by one; what a sync needs together is checked by the methods."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     vbs_clouds: Annotated[
         str,
@@ -279,6 +284,21 @@ def usable_settings(**overrides: Any) -> tuple[Settings, list[str]]:
             name = str(each["loc"][0])
             overrides[name] = Settings.model_fields[name].default
             complaints.append(f"{name.upper()} is not usable: {what_is_expected(each)}")
+
+
+def misspelt_settings() -> list[str]:
+    """A sentence for each `VBS_...` of the environment or `.env` that is no setting: nothing else would tell of it."""
+    found = set(os.environ)
+    with suppress(UnicodeDecodeError):  # `usable_settings` says so
+        found |= dotenv_values(".env").keys()
+    known = [name.upper() for name in Settings.model_fields]
+    strangers = sorted(name for name in found if name.upper().startswith("VBS_") and name.upper() not in known)
+    return [f"{printable(name, 60)} is no setting{_meant(name, known)}" for name in strangers]
+
+
+def _meant(name: str, known: list[str]) -> str:
+    like = get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+    return f": {like[0]} may be meant" if like else ""
 
 
 class _IsolatedSettings(Settings):

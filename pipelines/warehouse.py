@@ -240,7 +240,7 @@ def warehouse_errors() -> Iterator[None]:
                 advice = "; tables and views are made by `backup-shares migrate` as their owner, rights by sql/roles/"
             case _:
                 advice = ""
-        raise WarehouseError(f"the warehouse refused: {_first_line(error)}{advice}") from None
+        raise WarehouseError(f"the warehouse refused: {_said(error)}{advice}") from None
 
 
 ATTEMPTS = 3
@@ -274,8 +274,13 @@ def _of_table(table: Table, rows: pa.Table) -> pa.Table:
     return rows.cast(arrow_schema(list(table.columns)))
 
 
-def _first_line(error: Exception) -> str:
-    return printable(str(getattr(error, "orig", None) or error).split("\n", 1)[0], 300)
+_HINTS = ("Did you mean", "Candidate bindings", "HINT")
+
+
+def _said(error: Exception) -> str:
+    """The first line of what the engine says, and its hint; other lines may quote what was asked."""
+    first, *more = str(getattr(error, "orig", None) or error).split("\n")
+    return printable(" ".join([first, *(line for line in more if line.startswith(_HINTS))]), 300)
 
 
 def _recorded_policies(connection: Connection) -> frozenset[str]:

@@ -72,6 +72,7 @@ def synced(service: Service, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         ({"VBS_TOKEN": "", "VBS_TOKEN_FILE": "/does/not/exist"}, "VBS_TOKEN_FILE cannot be read: no such file"),
         ({"WAREHOUSE_URL": f"oracle://me:{CANARY}@db/x"}, "WAREHOUSE_URL is of the kind oracle"),
         ({"WAREHOUSE_URL": f"{CANARY} is no url"}, "WAREHOUSE_URL is not a URL"),
+        ({"VBS_CA_FILE": "no.pem"}, "VBS_CA_FILE cannot be used: no such file"),
         ({"VBS_PAGE_SIZE": "5000"}, "VBS_PAGE_SIZE is not usable"),
         ({"SYNC_HOUR": "noon"}, "SYNC_HOUR is not usable"),
         ({"VBS_REGION": "../up"}, "VBS_REGION is not usable"),
@@ -103,6 +104,13 @@ def test_a_process_with_bad_configuration_ends_as_quietly(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"backup-shares: VBS_PROJECTS is not set")
     assert done.stderr.count(b"\n") == 1
+
+
+def test_a_sync_tells_of_a_variable_that_is_no_setting(tmp_path: Path) -> None:
+    done = run(tmp_path, "sync", **CONFIGURED | {"VBS_PROJECTS": "", "VBS_PROJEKTS": PROJECT})
+    first, second = done.stderr.decode().splitlines()
+    assert first == "backup-shares: VBS_PROJEKTS is no setting: VBS_PROJECTS may be meant"
+    assert second.startswith("backup-shares: VBS_PROJECTS is not set")
 
 
 def test_an_unknown_command_is_a_usage_error(tmp_path: Path) -> None:
@@ -206,6 +214,13 @@ def test_a_query_can_only_read_the_warehouse(synced: tuple[Path, str], sql: str)
     assert done.stderr.decode().startswith("backup-shares: the warehouse refused: ")
     assert "Traceback" not in done.stderr.decode()
     assert not (folder / "stolen.csv").exists()
+
+
+def test_a_name_that_is_nearly_right_is_answered_with_the_one_that_may_be_meant(synced: tuple[Path, str]) -> None:
+    folder, _ = synced
+    done = run(folder, "query", "SELECT * FROM backup_share")
+    assert b'backup_share does not exist! Did you mean "backup_shares' in done.stderr
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_of_several_statements_none_is_answered(synced: tuple[Path, str]) -> None:
@@ -370,15 +385,25 @@ def test_json_has_numbers_where_sql_has_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--output", "t.txt"), ("--format", "csv", "--output", "no/such/folder.csv")], ids=["table", "folder"]
+    ("arguments", "sentence"),
+    [
+        (("--output", "t.txt"), b"--output goes with --format csv, json, jsonl or parquet\n"),
+        (
+            ("--format", "csv", "--output", "no/such/folder.csv"),
+            b"--output: cannot write no/such/folder.csv: no such file or directory\n",
+        ),
+    ],
+    ids=["table", "folder"],
 )
-def test_an_answer_that_cannot_be_written_ends_in_a_sentence(synced: tuple[Path, str], arguments: tuple[str]) -> None:
+def test_an_answer_that_cannot_be_written_ends_in_a_sentence(
+    synced: tuple[Path, str], arguments: tuple[str], sentence: bytes
+) -> None:
     folder, _ = synced
     done = run(folder, "query", "SELECT 1", *arguments)
 
     assert done.returncode != 0
     assert b"Traceback" not in done.stderr
-    assert b"Error: " in done.stderr
+    assert done.stderr.endswith(b"Error: " + sentence)
 
 
 def printed(answer: pa.Table, width: int, *, is_terminal: bool) -> str:

@@ -368,7 +368,8 @@ def kill_loads(ground: "Builder", folder: Path, seed: int, wanted: int, tell: Ca
                 where = f"seed {seed}, story {number}, attempt {attempt}, killed after {killed_at:.3f} s"
                 found = house.published()
                 if process.exitcode == -9:
-                    outcomes["after" if found == clean[-1] else "before" if found == clean[recorded] else "between"] += 1
+                    known = {"after": clean[-1], "before": clean[recorded]}
+                    outcomes[next((name for name, state in known.items() if state == found), "between")] += 1
                 assert found in promise.allowed, f"what is published is between two states, {where}"
                 assert not promise.not_recovered(house, landed), where
                 tell("kills of a load", process.exitcode == -9)

@@ -87,6 +87,15 @@ def synced(settings: Settings, service: Service) -> Settings:
     return settings
 
 
+# The settings
+
+
+def test_a_variable_that_is_no_setting_is_worth_a_look(settings, service):
+    found = findings(settings, service, remarks=["VBS_PROJCETS is no setting: VBS_PROJECTS may be meant"])
+    assert ills(found) == [("settings", State.ATTENTION)]
+    assert told(found, "settings")[0].endswith("may be meant; take it out, or write it as in README.md")
+
+
 # The service
 
 

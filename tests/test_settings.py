@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.errors import ConfigurationError
 from pipelines.observation import PROJECT_ID, Direction, Listing, listings
-from pipelines.settings import Settings, load_settings, settings_table, usable_settings
+from pipelines.settings import Settings, load_settings, misspelt_settings, settings_table, usable_settings
 
 P1 = "0123456789abcdef0123456789abcdef"
 P2 = "fedcba9876543210fedcba9876543210"
@@ -141,6 +141,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_variable(name, value, monkeyp
         ("VBS_CONCURRENCY", "65", "at most 64 is expected"),
         ("VBS_READ_TIMEOUT", "0", "more than 0 is expected"),
         ("VBS_READ_TIMEOUT", "fast", "a number is expected"),
+        ("VBS_READ_TIMEOUT", "nan", "a number is expected"),
         ("SYNC_HOUR", "3:00", "a whole number is expected"),
         ("DAILY_REPORT", "perhaps", "true or false is expected"),
     ],
@@ -148,6 +149,17 @@ def test_a_bad_value_is_refused_by_the_name_of_its_variable(name, value, monkeyp
 def test_a_bad_value_is_told_with_what_is_expected(monkeypatch, name, value, expected):
     monkeypatch.setenv(name, value)
     assert refusal(load_settings) == f"{name} is not usable: {expected}"
+
+
+def test_what_begins_as_a_setting_and_is_none_is_told_with_the_one_that_may_be_meant(folder, monkeypatch):
+    assert misspelt_settings() == []
+    (folder / ".env").write_text("VBS_PROJCETS=a\nVBS_REGION=r1\nOTHER=1\n")
+    monkeypatch.setenv("VBS_\x1bHOSTILE", "1")
+    monkeypatch.setenv("vbs_page_size", "50")
+    assert misspelt_settings() == [
+        r"VBS_\x1bHOSTILE is no setting",
+        "VBS_PROJCETS is no setting: VBS_PROJECTS may be meant",
+    ]
 
 
 def test_the_secrets_are_in_no_text_of_the_settings(monkeypatch):

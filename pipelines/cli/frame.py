@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.errors import BackupSharesError, ConfigurationError
+from pipelines.errors import BackupSharesError, ConfigurationError, system_words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,12 +55,15 @@ def deliver(answer: "pa.Table", kind: str, output: Path | None) -> None:
         return
     try:
         content = out.FORMATS[kind](answer)
-        if output is not None:
-            output.write_bytes(content)
-        else:
-            sys.stdout.buffer.write(content)
-    except (OSError, ValueError, OverflowError, NotImplementedError) as error:
+    except (ValueError, OverflowError, NotImplementedError) as error:
         raise click.ClickException(f"the answer cannot be written as {kind}: {error}") from None
+    if output is None:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise click.ClickException(f"--output: cannot write {output}: {system_words(error)}") from None
 
 
 @contextmanager

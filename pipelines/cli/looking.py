@@ -38,11 +38,11 @@ def doctor(kind: str) -> None:
     Exit codes: 0 nothing is broken; 1 something is; 2 a setting has to be changed first.
     """
     from pipelines.doctor import examine
-    from pipelines.settings import usable_settings
+    from pipelines.settings import misspelt_settings, usable_settings
 
     settings, complaints = usable_settings()
     with told_plainly():
-        findings = list(examine(settings, complaints))
+        findings = list(examine(settings, complaints, remarks=misspelt_settings()))
     _print_findings(findings, kind)
     if any(finding.judgement.is_configuration for finding in findings):
         sys.exit(UNUSABLE)

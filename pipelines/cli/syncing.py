@@ -12,7 +12,7 @@ import click
 
 from pipelines.cli.frame import SOME_NOT_PROVEN, console_for_people, main, told_plainly
 from pipelines.errors import ConfigurationError
-from pipelines.settings import Settings, load_settings
+from pipelines.settings import Settings, load_settings, misspelt_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,6 +111,8 @@ def _checked_settings() -> "tuple[Settings, list[Account]]":
     from pipelines.publish import warehouse_url
 
     settings = load_settings()
+    for remark in misspelt_settings():
+        click.echo(f"backup-shares: {remark}", err=True)
     warehouse_url(settings.warehouse_address())
     return settings, accounts(settings)
 
