@@ -27,10 +27,16 @@ from pipelines.schema import LANDED
 from pipelines.warehouse import Ledger, Warehouse
 
 
-def rebuild(
-    address: str, landing: Path, *, wait: float = 60.0, keep: int = 1, accept_loss: bool = False
-) -> dict[str, int]:
-    """Make the warehouse again from the landing and publish it whole; returns the rows of each table.
+@dataclass(frozen=True)
+class Rebuilt:
+    """Rows of each table that was made again, and the landing files that were recorded and are given up."""
+
+    rows: dict[str, int]
+    given_up: list[str]
+
+
+def rebuild(address: str, landing: Path, *, wait: float = 60.0, keep: int = 1, accept_loss: bool = False) -> Rebuilt:
+    """Make the warehouse again from the landing and publish it whole.
 
     A landing that was pruned begins with its baseline. `keep`: as `writing`. `accept_loss`: also when the published
     warehouse has recorded what the landing has no more.
@@ -40,25 +46,23 @@ def rebuild(
     """
     with rebuilding(address, wait=wait, keep=keep) as warehouse:
         _load_all(warehouse, landing)
-        if not accept_loss:
-            _refuse_loss(address, landing)
-        return {table.name: warehouse.count(table) for table in LANDED}
+        lost = _lost_files(address, landing)
+        if lost and not accept_loss:
+            raise LandingError(
+                f"{len(lost)} files that are recorded are in {landing} (LANDING_DIR) no more, nor in its baseline, so "
+                f"nothing was published; the first is {lost[0]}: bring them back from a backup, or go on without what "
+                "they say with --accept-loss"
+            )
+        return Rebuilt({table.name: warehouse.count(table) for table in LANDED}, lost)
 
 
-def _refuse_loss(address: str, landing: Path) -> None:
-    lost: list[str] = []
+def _lost_files(address: str, landing: Path) -> list[str]:
     # Where the published one is gone or cannot be asked any more, one before it knows nearly all that was recorded.
     for each in (address, *earlier_addresses(address)):
         with suppress(WarehouseError), reading(each) as published:
             if published:
-                lost = missing_files(published, landing)
-                break
-    if lost:
-        raise LandingError(
-            f"{len(lost)} files that are recorded are in {landing} (LANDING_DIR) no more, nor in its baseline, so "
-            f"nothing was published; the first is {lost[0]}: bring them back from a backup, or go on without what they "
-            "say with --accept-loss"
-        )
+                return missing_files(published, landing)
+    return []
 
 
 def missing_files(published: Warehouse, landing: Path) -> list[str]:

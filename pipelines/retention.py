@@ -47,7 +47,7 @@ class Pruned:
             f"{len(self.files)} landed files before {self.horizon:%Y-%m-%d} ({self.size / 1e6:.1f} MB) "
             f"{'were' if self.is_done else 'would be'} removed, {self.kept_files} stay"
         )
-        if self.is_done and self.baseline_name:
+        if self.is_done and self.files:
             text += f"; what was removed is frozen in {self.baseline_name}: back it up with the landing"
         return text
 

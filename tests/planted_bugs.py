@@ -283,22 +283,22 @@ BUGS = [
     Bug(
         "close what was not seen, evidence or not",
         "pipelines/history.py",
-        "ended = open_versions.loc[absent & open_versions[key].isin(list(gone)), key]",
-        "ended = open_versions.loc[absent, key]",
+        "ended = open_versions[key].filter(_is_in(open_versions[key], gone))",
+        "ended = open_versions[key]",
         "tests/test_history.py::test_every_line_of_the_table_in_the_docstring_holds",
     ),
     Bug(
         "leave the old version of a changed row open",
         "pipelines/history.py",
-        "closed=pd.concat([observed.loc[changed, key], ended], ignore_index=True)",
+        "closed=pa.chunked_array([*changed_keys.chunks, *ended.chunks], pa.string())",
         "closed=ended",
         "tests/test_history.py::test_every_line_of_the_table_in_the_docstring_holds",
     ),
     Bug(
         "close a share whose record could not be read",
         "pipelines/history.py",
-        "absent = ~open_versions[key].isin(observed[key]) & ~open_versions[key].isin(shielded)",
-        "absent = ~open_versions[key].isin(observed[key])",
+        "pc.or_(_is_in(ended, observed[key]), _is_in(ended, protected))",
+        "_is_in(ended, observed[key])",
         "tests/test_history.py::test_a_protected_key_is_neither_changed_nor_closed",
     ),
     # --- warehouse
@@ -326,7 +326,7 @@ BUGS = [
     Bug(
         "open a version of what stays open",
         "pipelines/record.py",
-        "    if len(twice):",
+        "    if twice:",
         "    if len(twice) > 1:",
         "tests/test_warehouse.py::test_an_observation_that_would_open_a_key_twice_is_refused",
     ),
@@ -368,7 +368,7 @@ BUGS = [
     Bug(
         "close although a record without readable id was met",
         "pipelines/record.py",
-        'return observation.may_close and not normalized.rejected["share_id"].isna().any()',
+        'return observation.may_close and None not in _ids(normalized.rejected, "share_id")',
         "return observation.may_close",
         "tests/test_warehouse.py::test_what_may_be_behind_an_unreadable_record_stays_open",
     ),
@@ -641,8 +641,8 @@ BUGS = [
     Bug(
         "forget by a rebuild what the landing has lost",
         "pipelines/rebuild.py",
-        "        if not accept_loss:\n            _refuse_loss(address, landing)\n",
-        "",
+        "if lost and not accept_loss:",
+        "if False:",
         "tests/test_retention.py::test_without_its_baseline_a_pruned_landing_does_not_replace_the_warehouse",
     ),
     Bug(

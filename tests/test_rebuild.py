@@ -92,7 +92,7 @@ def everything(address: str) -> dict[str, list[tuple]]:
 
 
 def test_of_a_lost_warehouse_the_landing_gives_every_version_again(address, landing):
-    assert {name: count for name, count in rebuild(address, landing).items() if count} == COUNTS
+    assert {name: count for name, count in rebuild(address, landing).rows.items() if count} == COUNTS
     assert versions(address) == VERSIONS
 
 
@@ -282,7 +282,9 @@ def test_what_the_landing_has_no_more_is_not_lost_unless_a_person_accepts_it(pub
     with pytest.raises(LandingError, match=told):
         rebuild(published, landing)
     assert everything(published) == before
-    assert rebuild(published, landing, accept_loss=True)["observations"] == 2
+    made = rebuild(published, landing, accept_loss=True)
+    assert made.rows["observations"] == 2
+    assert made.given_up == [second.name]
 
 
 @pytest.mark.parametrize("address", ["duckdb"], indirect=True)
@@ -312,7 +314,7 @@ def test_where_the_warehouse_cannot_tell_what_was_lost_the_file_before_it_does(p
     with pytest.raises(LandingError, match=rf"^1 files that are recorded .* the first is {re.escape(second.name)}: "):
         rebuild(published, landing)
     second.path.write_bytes(content)
-    assert rebuild(published, landing)["observations"] == 4
+    assert rebuild(published, landing).rows["observations"] == 4
     assert file.with_name("warehouse.previous.duckdb").read_bytes() == before, "the last good one stays"
     assert file.with_name("warehouse.replaced.duckdb").exists() == (end != "the file")
 
@@ -434,6 +436,13 @@ def test_the_commands_make_compare_and_make_again(address, landing, command):
     same = command("rebuild", "--verify", **settings)
     assert (same.exit_code, same.stderr) == (0, "")
     assert "row for row" in same.stdout
+
+    landed_files(landing)[0].path.unlink()
+    refused = command("rebuild", **settings)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    accepted = command("rebuild", "--accept-loss", **settings)
+    assert accepted.exit_code == 0, accepted.stderr
+    assert re.fullmatch(r"given up: eu-test-1/\S+\.parquet\n", accepted.stderr)
 
     damage(address, "DELETE FROM backup_share_history")
     differs = command("rebuild", "--verify", **settings)

@@ -561,6 +561,9 @@ def test_the_command_prunes_by_the_setting(week: House) -> None:
     done = run(week.folder, "prune", DATA_DIR=".", LANDING_KEEP_DAYS="30")
     assert done.returncode == 0, done.stderr.decode()
     assert "were removed" in done.stdout.decode()
+    assert "what was removed is frozen in _baseline/" in done.stdout.decode()
     assert len(names(week)) == 2
+    again = run(week.folder, "prune", DATA_DIR=".", LANDING_KEEP_DAYS="30")
+    assert re.search(r"0 landed files before .* were removed, 2 stay\n$", again.stdout.decode())
     verified = run(week.folder, "rebuild", "--verify", DATA_DIR=".")
     assert verified.returncode == 0, verified.stderr.decode()

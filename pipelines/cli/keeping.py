@@ -45,8 +45,10 @@ def rebuild(verify: bool, accept_loss: bool) -> None:
         address, landing = settings.warehouse_address(), settings.landing_folder
         if not verify:
             wait, keep = settings.warehouse_wait, settings.warehouse_keep
-            rows = verb.rebuild(address, landing, wait=wait, keep=keep, accept_loss=accept_loss)
-            told = ", ".join(f"{count} rows in {name}" for name, count in rows.items())
+            made = verb.rebuild(address, landing, wait=wait, keep=keep, accept_loss=accept_loss)
+            told = ", ".join(f"{count} rows in {name}" for name, count in made.rows.items())
+            for name in made.given_up:
+                click.echo(f"given up: {name}", err=True)
             click.echo(f"{warehouse_name(address)} was made again from {landing}: {told}")
             return
         difference = verb.verify(address, landing)
