@@ -39,7 +39,7 @@ def writing(
         published.parent.mkdir(parents=True, exist_ok=True)
         with _only_writer(published, wait, sleep):
             aside = published.with_name(f".{published.name}.writing")
-            warehouse = Warehouse(_engine(aside, published, config=_PRIVATE_COPY))
+            warehouse = Warehouse(open_engine(aside, published, config=_PRIVATE_COPY))
             _discard(aside)
             try:
                 _outwait_other_programs(published, wait, sleep)
@@ -65,7 +65,7 @@ def reading(url: URL) -> Iterator[Warehouse | None]:
         yield None
         return
     config = {"enable_external_access": "false", "autoinstall_known_extensions": "false"}
-    warehouse = Warehouse(_engine(published, published, read_only=True, config=config))
+    warehouse = Warehouse(open_engine(published, published, read_only=True, config=config))
     try:
         yield warehouse
     finally:
@@ -75,7 +75,7 @@ def reading(url: URL) -> Iterator[Warehouse | None]:
 @contextmanager
 def aside(file: Path) -> Iterator[Warehouse]:
     """A warehouse with empty tables and no views in a file that is not there yet; nobody else knows of it."""
-    warehouse = Warehouse(_engine(file, file, config=_PRIVATE_COPY))
+    warehouse = Warehouse(open_engine(file, file, config=_PRIVATE_COPY))
     try:
         warehouse.make_bare()
         yield warehouse
@@ -121,9 +121,13 @@ _PRIVATE_COPY = {
 """Nothing of a private copy has to survive a kill: one checkpoint at its end does for many along the way."""
 
 
-def _engine(file: Path, published: Path, **connect_args: Any) -> Engine:
+def open_engine(file: Path, published: Path, **connect_args: Any) -> Engine:
+    """The engine of a file; `published`: whose earlier states are named where this one cannot be opened."""
     url = URL.create("duckdb", database=str(file))
     engine = create_engine(url, connect_args=connect_args, hide_parameters=True)
+    # A statement is put into words once. The dialect forbids it only because nobody there had tried it: its pull
+    # request 268.
+    type(engine.dialect).supports_statement_cache = True
 
     @event.listens_for(engine, "do_connect")
     def _name_the_last_good_one(dialect: Any, _: Any, arguments: Any, options: Any) -> Any:

@@ -5,8 +5,9 @@ Not here: what is read and written (warehouse.py, record.py), how a warehouse is
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import lru_cache
 from typing import Any, Protocol
 
 import duckdb
@@ -14,10 +15,11 @@ import psycopg
 import pyarrow as pa
 import pyarrow.csv as pc_csv
 from psycopg import sql as pg_sql
-from sqlalchemy import Column, ColumnElement, Connection, Select, Table, any_, bindparam, column, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Dialect, Select, Table, any_, bindparam, column, func, select
 from sqlalchemy import table as relation_named
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from pipelines.errors import WarehouseError
 
@@ -28,8 +30,8 @@ PIECE = 50_000
 class EngineWays(Protocol):
     """What the warehouse asks of an engine. Every method works inside the transaction of `connection`."""
 
-    def rows(self, connection: Connection, query: Select[Any]) -> pa.Table:
-        """The answer in bulk, without an object for each value; only of text columns."""
+    def rows(self, connection: Connection, query: Select[Any], parameters: Mapping[str, str]) -> pa.Table:
+        """The answer in bulk, without an object for each value; only of text columns. `query` is compiled once."""
         ...
 
     def ask(self, connection: Connection, question: str, parameters: dict[str, Any]) -> pa.Table | None:
@@ -86,9 +88,10 @@ class EngineWays(Protocol):
 class DuckDbWays:
     """Arrow tables are relations of the connection. There is one writer on a private copy: nobody to wait for."""
 
-    def rows(self, connection: Connection, query: Select[Any]) -> pa.Table:
-        compiled = query.compile(dialect=connection.dialect)
-        values = [compiled.params[name] for name in compiled.positiontup or ()]
+    def rows(self, connection: Connection, query: Select[Any], parameters: Mapping[str, str]) -> pa.Table:
+        compiled = _compiled(query, connection.dialect)
+        named = compiled.params | parameters
+        values = [named[name] for name in compiled.positiontup or ()]
         answer: pa.Table = _driver(connection).sql(str(compiled), params=values).to_arrow_table()
         return answer
 
@@ -140,6 +143,11 @@ class DuckDbWays:
         return False
 
 
+@lru_cache(maxsize=100)
+def _compiled(query: Select[Any], dialect: Dialect) -> SQLCompiler:
+    return query.compile(dialect=dialect)
+
+
 @contextmanager
 def _registered(connection: Connection, rows: pa.Table) -> Iterator[str]:
     """The rows as a relation of this connection."""
@@ -166,12 +174,12 @@ class PostgresWays:
     In PostgreSQL's CSV an empty field is null and a quoted empty one is empty text: Arrow writes and reads it so.
     """
 
-    def rows(self, connection: Connection, query: Select[Any]) -> pa.Table:
-        compiled = query.compile(dialect=connection.dialect)
+    def rows(self, connection: Connection, query: Select[Any], parameters: Mapping[str, str]) -> pa.Table:
+        compiled = _compiled(query, connection.dialect)
         names = [each.name for each in query.selected_columns]
         with _driver(connection).cursor() as cursor:
             statement = f"COPY ({compiled}) TO STDOUT (FORMAT csv)"
-            with cursor.copy(statement, compiled.params) as copy:
+            with cursor.copy(statement, compiled.params | parameters) as copy:
                 text = b"".join(map(bytes, copy))
         if not text:
             return pa.schema([(name, pa.string()) for name in names]).empty_table()

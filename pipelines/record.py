@@ -4,12 +4,13 @@ Not here: what opens or closes a version (history.py), transactions (warehouse.p
 """
 
 from datetime import UTC
+from functools import cache
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import ColumnElement, Connection, Select, Table, case, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, case, func, insert, select
 
 from pipelines.engines import ways_of
 from pipelines.errors import OutOfOrderError, StaleDifferenceError, WarehouseError
@@ -177,15 +178,18 @@ def _why_nothing_closes(observation: Observation, normalized: Normalized) -> str
     return ""
 
 
-def select_open(table: Table, listing: Listing, *names: str) -> Select[Any]:
-    query = select(*(table.c[name] for name in names))
-    return query.where(_of_listing(table, listing), table.c.valid_to == OPEN_END)
+@cache
+def select_open(table: Table, *names: str) -> Select[Any]:
+    """What is open of a listing, which its parameters name (`listing_values`)."""
+    is_mine = [table.c[name] == bindparam(name) for name in ("region", "project_id", "direction")]
+    return select(*(table.c[name] for name in names)).where(*is_mine, table.c.valid_to == OPEN_END)
 
 
 def _open_versions(connection: Connection, table: Table, listing: Listing, *more: str) -> pa.Table:
     """Key, fingerprint, and the columns asked for besides."""
     key = table.info["key"]
-    found = ways_of(connection).rows(connection, select_open(table, listing, key, "row_hash", *more))
+    query = select_open(table, key, "row_hash", *more)
+    found = ways_of(connection).rows(connection, query, listing_values(listing))
     if pc.count_distinct(found[key]).as_py() < len(found):
         raise WarehouseError(f"{table.name} holds two open versions of a {key} of the {listing}: rebuild the warehouse")
     return found
@@ -199,7 +203,7 @@ def _apply(
         _close_versions(connection, table, observation, changes.closed)
     if len(changes.opened):
         constants = {
-            **_listing_values(observation.listing),
+            **listing_values(observation.listing),
             "valid_from": observation.observed_at,
             "valid_to": OPEN_END,
             "opened_by": observation.observation_id,
@@ -231,7 +235,7 @@ def _close_versions(connection: Connection, table: Table, observation: Observati
         raise WarehouseError(f"{table.name} has {done.rowcount} of {len(keys)} versions to close: nothing was recorded")
 
 
-def _listing_values(listing: Listing) -> dict[str, str]:
+def listing_values(listing: Listing) -> dict[str, str]:
     return {"region": listing.region, "project_id": listing.project_id, "direction": str(listing.direction)}
 
 
@@ -249,7 +253,7 @@ def _with_constants(rows: pa.Table, constants: dict[str, Any], table: Table) -> 
 def _append_of(connection: Connection, table: Table, observation: Observation, frame: pd.DataFrame) -> None:
     constants = {
         "observation_id": observation.observation_id,
-        **_listing_values(observation.listing),
+        **listing_values(observation.listing),
         "observed_at": observation.observed_at,
     }
     if len(frame):
@@ -268,7 +272,7 @@ def _ledger_row(observation: Observation, file: LandedFile, sha256: str, normali
     taken = {name: getattr(observation, name) for name in _LEDGER_COLUMNS if hasattr(observation, name)}
     return {
         **taken,
-        **_listing_values(observation.listing),
+        **listing_values(observation.listing),
         "status": str(observation.status),
         "is_proven": observation.status.is_proven,
         "may_close": _may_close(observation, normalized),

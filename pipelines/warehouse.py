@@ -25,7 +25,7 @@ from pipelines.normalize import Normalized
 from pipelines.observation import Direction, Listing, Observation
 from pipelines.policy_fold import fold_policy
 from pipelines.policy_landing import LandedPolicy
-from pipelines.record import append, has_drift, record, select_open
+from pipelines.record import append, has_drift, listing_values, record, select_open
 from pipelines.relations import view_queries
 from pipelines.schema import (
     FACTS,
@@ -175,8 +175,8 @@ class Warehouse:
 
     def open_shares(self, listing: Listing) -> dict[str, str]:
         """The shares of a listing that are current, and the backup of each."""
-        query = select_open(backup_share_history, listing, "share_id", "backup_id")
-        shares = self._transact(lambda connection: ways_of(connection).rows(connection, query))
+        query, of_listing = select_open(backup_share_history, "share_id", "backup_id"), listing_values(listing)
+        shares = self._transact(lambda connection: ways_of(connection).rows(connection, query, of_listing))
         return dict(zip(*(column.to_pylist() for column in shares.columns), strict=True))
 
     def count(self, table: Table) -> int:

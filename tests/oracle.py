@@ -16,8 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, event
-
+from pipelines.duckdb_file import open_engine
 from pipelines.landing import LandedFile, LandingWriter
 from pipelines.normalize import Normalized, normalize_pages
 from pipelines.observation import Direction, Listing, Observation, Page, ProofStatus
@@ -168,9 +167,7 @@ def _template_on(server: Postgres) -> str:
 
 
 def open_warehouse(path: str | Path) -> Warehouse:
-    engine = create_engine(f"duckdb:///{path}")
-    event.listen(engine, "connect", lambda connection, _: connection.execute("SET TimeZone = 'UTC'"))
-    return Warehouse(engine)
+    return Warehouse(open_engine(Path(path), Path(path)))
 
 
 def record(warehouse: Warehouse, observation: Observation, *pages: bytes, sha: str = "of the file") -> None:
