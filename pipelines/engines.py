@@ -72,6 +72,10 @@ class EngineWays(Protocol):
         """Let the database itself refuse versions of a key that overlap, where it can."""
         ...
 
+    def act_as_owner(self, connection: Connection) -> None:
+        """What is made from here on belongs to whom the tables belong to, where this user may see to that."""
+        ...
+
     def give_rights(self, connection: Connection, grants: str) -> None:
         """Let the groups of sql/roles/ do with what was made what `grants` says, where there are groups."""
         ...
@@ -131,6 +135,9 @@ class DuckDbWays:
         return f"MACRO TABLE {name}"
 
     def forbid_overlaps(self, connection: Connection, table: Table) -> None:
+        pass
+
+    def act_as_owner(self, connection: Connection) -> None:
         pass
 
     def give_rights(self, connection: Connection, grants: str) -> None:
@@ -268,6 +275,17 @@ class PostgresWays:
         except psycopg.errors.InvalidFunctionDefinition:
             self.drop_function(connection, name)  # as a view with other columns
             driver.execute(making)
+
+    def act_as_owner(self, connection: Connection) -> None:
+        # A superuser's view beside the tables of another gets no rights: only their owner's views are ours.
+        driver = _driver(connection)
+        owner = driver.execute(
+            "SELECT tableowner FROM pg_tables "
+            "WHERE schemaname = current_schema() AND tablename = 'observations' AND tableowner <> current_user "
+            "AND pg_has_role(tableowner, 'MEMBER') AND has_schema_privilege(tableowner, schemaname, 'CREATE')"
+        ).fetchone()
+        if owner is not None:
+            driver.execute(pg_sql.SQL("SET LOCAL ROLE {}").format(pg_sql.Identifier(*owner)))
 
     def give_rights(self, connection: Connection, grants: str) -> None:
         _driver(connection).execute(grants)

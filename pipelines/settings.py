@@ -287,18 +287,21 @@ def usable_settings(**overrides: Any) -> tuple[Settings, list[str]]:
 
 
 def misspelt_settings() -> list[str]:
-    """A sentence for each `VBS_...` of the environment or `.env` that is no setting: nothing else would tell of it."""
+    """A sentence for each variable of the environment or `.env` that looks like a setting and is none.
+
+    Nothing else would tell of it.
+    """
     found = set(os.environ)
     with suppress(UnicodeDecodeError):  # `usable_settings` says so
         found |= dotenv_values(".env").keys()
     known = [name.upper() for name in Settings.model_fields]
-    strangers = sorted(name for name in found if name.upper().startswith("VBS_") and name.upper() not in known)
-    return [f"{printable(name, 60)} is no setting{_meant(name, known)}" for name in strangers]
-
-
-def _meant(name: str, known: list[str]) -> str:
-    like = get_close_matches(name.upper(), known, n=1, cutoff=0.8)
-    return f": {like[0]} may be meant" if like else ""
+    told = []
+    for name in sorted(name for name in found if name.upper() not in known):
+        is_ours = name.upper().startswith("VBS_")
+        like = get_close_matches(name.upper(), known, n=1, cutoff=0.8 if is_ours else 0.88)
+        if is_ours or like:
+            told.append(f"{printable(name, 60)} is no setting" + (f": {like[0]} may be meant" if like else ""))
+    return told
 
 
 class _IsolatedSettings(Settings):

@@ -35,6 +35,7 @@ def make_tables(connection: Connection) -> None:
     definition = hashlib.sha256(made_by.encode()).hexdigest()
     if found is not None and found.definition_sha256 == definition and views.keys() <= relations_of(connection):
         return
+    ways_of(connection).act_as_owner(connection)
     ways_of(connection).run(connection, statements)
     for table in HISTORY_TABLES:
         ways_of(connection).forbid_overlaps(connection, table)

@@ -43,7 +43,8 @@ def examine_machine(settings: Settings, found: Sequence[Account], now: datetime)
             yield from _warehouse_file(published)
         with reading(settings.warehouse_address()) as warehouse:
             if warehouse is None:
-                judgement = Judgement(State.OK, "there is none yet; the first sync makes it")
+                how = "makes it" if published else "makes it where its user may, else `backup-shares migrate`"
+                judgement = Judgement(State.OK, f"there is none yet; the first sync {how}")
                 yield Finding("warehouse", about, judgement)
                 ledger = Ledger.empty()
             else:
@@ -59,6 +60,8 @@ def examine_machine(settings: Settings, found: Sequence[Account], now: datetime)
             yield Finding("landing", about_landing, _pending(files, ledger))
     except WarehouseError as error:
         advice = "close what has it open; if it is damaged, `backup-shares rebuild` makes it again from the landing"
+        if published is None:
+            advice = "see that server, database and login are there, and that it is the login of a loader or an owner"
         yield Finding("warehouse", about, Judgement(State.BROKEN, str(error), advice))
     except OSError as error:
         found_out = f"cannot be looked at: {system_words(error)}"
@@ -202,7 +205,7 @@ def _version(warehouse: Warehouse) -> Judgement:
         return Judgement(State.BROKEN, f"its tables {made.problem}", "see there")
     if missing := warehouse.missing_views():
         found = f"lacks the views {', '.join(missing)}"
-        return Judgement(State.ATTENTION, found, "`backup-shares migrate` or the next sync makes them")
+        return Judgement(State.ATTENTION, found, "`backup-shares migrate` as their owner or the next sync makes them")
     version = warehouse.query("SELECT version() AS version").to_pylist()[0]["version"]
     # DuckDB says no more than v2.0.0.
     engine = " ".join(version.split()[:2]) if " " in version else f"DuckDB {version}"

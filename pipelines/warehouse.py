@@ -237,7 +237,10 @@ def warehouse_errors() -> Iterator[None]:
                     "what was observed meanwhile is kept and loaded by the next sync"
                 ) from None
             case "42501":  # a right is missing
-                advice = "; tables and views are made by `backup-shares migrate` as their owner, rights by sql/roles/"
+                advice = (
+                    "; `backup-shares migrate` and `rebuild` are for the owner of the tables (a migrator), `sync`, "
+                    "`explain` and `daily-report` for a loader, views also for an analyst: see sql/roles/roles.sql"
+                )
             case _:
                 advice = ""
         raise WarehouseError(f"the warehouse refused: {_said(error)}{advice}") from None

@@ -309,9 +309,8 @@ def test_damaged_and_strange_files_are_named(synced, service):
 def test_a_view_that_was_dropped_is_named(synced, service):
     with duckdb.connect(str(synced.data_dir / "warehouse.duckdb")) as connection:
         connection.execute("DROP VIEW quarantine")
-    assert "attention: lacks the views quarantine; `backup-shares migrate` or the next sync makes them" in told(
-        findings(synced, service), "warehouse"
-    )
+    lacks = "lacks the views quarantine; `backup-shares migrate` as their owner or the next sync makes them"
+    assert f"attention: {lacks}" in told(findings(synced, service), "warehouse")
 
 
 def test_a_recorded_file_that_is_gone_is_broken(synced, service):

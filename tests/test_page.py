@@ -6,6 +6,7 @@ Not here: that the job writes the page (test_definitions.py), the questions on a
 """
 
 import re
+import stat
 from collections.abc import Iterator
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -276,6 +277,7 @@ def test_the_page_of_a_day_is_kept_and_the_latest_has_a_name_of_its_own(warehous
         "latest.html",
     }
     assert (tmp_path / "reports" / "latest.html").read_text(encoding="utf-8") == html
+    assert stat.S_IMODE((tmp_path / "reports").stat().st_mode) == 0o700, "it tells who can read what"
 
 
 def test_the_command_writes_the_page_and_tells_where(tmp_path, monkeypatch):

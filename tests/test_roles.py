@@ -305,6 +305,14 @@ def test_tables_that_a_rebuild_made_anew_give_each_group_its_rights(house, tmp_p
     assert house.rights() == before
 
 
+def test_a_view_that_a_superuser_makes_again_gives_each_group_its_rights(house):
+    before = house.rights()
+    house.execute("postgres", "DROP VIEW schema_drift")
+    with writing(house.url("postgres")):
+        pass
+    assert house.rights() == before
+
+
 def test_a_view_made_later_is_readable_once_the_grants_are_run(house):
     house.execute("a_migrator", "CREATE VIEW listings AS SELECT DISTINCT region, project_id FROM observations")
     try:

@@ -153,12 +153,13 @@ def test_a_bad_value_is_told_with_what_is_expected(monkeypatch, name, value, exp
 
 def test_what_begins_as_a_setting_and_is_none_is_told_with_the_one_that_may_be_meant(folder, monkeypatch):
     assert misspelt_settings() == []
-    (folder / ".env").write_text("VBS_PROJCETS=a\nVBS_REGION=r1\nOTHER=1\n")
+    (folder / ".env").write_text("VBS_PROJCETS=a\nVBS_REGION=r1\nOTHER=1\nWAREHOSE_URL=x\nXDG_DATA_DIRS=/usr\n")
     monkeypatch.setenv("VBS_\x1bHOSTILE", "1")
     monkeypatch.setenv("vbs_page_size", "50")
     assert misspelt_settings() == [
         r"VBS_\x1bHOSTILE is no setting",
         "VBS_PROJCETS is no setting: VBS_PROJECTS may be meant",
+        "WAREHOSE_URL is no setting: WAREHOUSE_URL may be meant",
     ]
 
 

@@ -89,7 +89,8 @@ def backup_share_pages(
         proven = 0
         for file, seen in observed:
             line = f"{seen.listing}: {seen.status}, {seen.distinct_ids} shares on {seen.page_count} pages"
-            (context.log.info if seen.status.is_proven else context.log.warning)(f"{line} {seen.reason}".strip())
+            told = f"{line}; {seen.reason}" if seen.reason else line
+            (context.log.info if seen.status.is_proven else context.log.warning)(told)
             if abs(seen.clock_skew_seconds or 0) > TOLERATED_SKEW:
                 context.log.warning(f"the service's clock is {seen.clock_skew_seconds:+d} s from ours: look at both")
             proven += seen.status.is_proven

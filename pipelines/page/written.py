@@ -28,7 +28,8 @@ def publish_page(folder: Path, page: Page, html: str) -> Path:
     """The file of the page's day in the folder, beside the same as latest.html. Raises WarehouseError."""
     file = folder / f"{page.day}.html"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # It tells who can read what: as private as the landing, until a person opens the folder.
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path in (file, folder / LATEST):
             write_whole(path, html)
     except OSError as error:
