@@ -42,7 +42,7 @@ def diff_versions(
     observed: pa.Table,
     key: str,
     *,
-    gone: Collection[str] = (),
+    gone: Collection[str] | pa.ChunkedArray = (),
     protected: Collection[str] = (),
 ) -> Changes:
     """Compare by content. `open_versions` has `key` and `row_hash`; `observed` has them among its columns.
