@@ -442,11 +442,11 @@ class Promise:
     allowed: list[Any]
     final: Any
 
-    def broken_by(self, house: House, news: Sequence[Landed]) -> str:
+    def broken_by(self, house: House, news: Sequence[Landed], *, recover: bool = True) -> str:
         """How; empty if it is kept."""
         if house.published() not in self.allowed:
             return "what is published is between two states"
-        return self.not_recovered(house, news)
+        return self.not_recovered(house, news) if recover else ""
 
     def not_recovered(self, house: House, news: Sequence[Landed]) -> str:
         if complaints := house.sync(*news):

@@ -34,8 +34,9 @@ def migrate() -> None:
 def rebuild(verify: bool, accept_loss: bool) -> None:
     """Make the warehouse again from the landing, and publish it in one step.
 
-    Exit codes: 0 done, or no difference (what is landed and waits for the next sync is none); 1 a difference, or
-    nothing was published: a landed observation cannot be loaded, or what is recorded would be lost.
+    Exit codes: 0 done, or no difference and nothing waits; 1 a difference, landed files that are not recorded yet (a
+    warehouse that somebody emptied looks the same), or nothing was published: a landed observation cannot be loaded, or
+    what is recorded would be lost.
     """
     from pipelines import rebuild as verb
     from pipelines.publish import warehouse_name
@@ -52,10 +53,10 @@ def rebuild(verify: bool, accept_loss: bool) -> None:
             click.echo(f"{warehouse_name(address)} was made again from {landing}: {told}")
             return
         difference = verb.verify(address, landing)
-    if isinstance(difference, verb.Difference):
+    if difference is not None:
         click.echo(str(difference), err=True)
         sys.exit(SOME_NOT_PROVEN)
-    click.echo(difference or f"{warehouse_name(address)} is what {landing} says, row for row")
+    click.echo(f"{warehouse_name(address)} is what {landing} says, row for row")
 
 
 @main.command()
