@@ -19,7 +19,7 @@ help:
 	@echo "make sync          one sync against the configured cloud (settings: README.md)"
 	@echo "make dev           Dagster UI on http://127.0.0.1:$(PORT), daily schedule on"
 	@echo "make dev-demo      the same against a simulated cloud whose days pass every minute"
-	@echo "make bench         CPU seconds and memory of 100,000 shares; pages side by side; questions to a year of them"
+	@echo "make bench         CPU seconds and memory of 100,000 shares; pages side by side; questions to a year of them, and to less on PostgreSQL"
 	@echo "make docs          write the generated parts of README.md and sql/ again"
 
 # The environment is made again only when the dependencies changed. uv is quicker and used where it is.
@@ -60,6 +60,7 @@ bench: .venv/made
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench_pages
 	$(BIN)/python -m tests.bench_reports
+	$(BIN)/python -m tests.bench_reports --postgresql --shares 20000 --days 100
 
 sync: .venv/made
 	@$(BIN)/backup-shares sync

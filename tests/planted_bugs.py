@@ -549,8 +549,8 @@ BUGS = [
     Bug(
         "carry a version into the day on which it ended",
         "sql/views/backup_share_snapshots.sql",
-        "and d.observed_at < h.valid_to",
-        "and d.observed_at <= h.valid_to",
+        "and h.valid_to > d.observed_at",
+        "and h.valid_to >= d.observed_at",
         "tests/test_demo.py::test_the_snapshot_of_every_day_holds_the_shares_that_truly_existed",
     ),
     Bug(

@@ -269,9 +269,14 @@ def test_a_login_of_an_analyst_reads_only_and_not_for_ever(house):
             connection.execute("CREATE TABLE more (number integer)")
         settings = [
             connection.execute(f"SHOW {name}").fetchone()[0]
-            for name in ("default_transaction_read_only", "statement_timeout", "idle_in_transaction_session_timeout")
+            for name in (
+                "default_transaction_read_only",
+                "jit",
+                "statement_timeout",
+                "idle_in_transaction_session_timeout",
+            )
         ]
-    assert settings == ["on", "5min", "10min"]
+    assert settings == ["on", "off", "5min", "10min"]
 
 
 def test_what_a_migrator_makes_belongs_to_the_group(house):

@@ -12,9 +12,20 @@
 --   gone_before       end of the walk that proved it gone
 --   hours_at_most     full hours from began_at to gone_before
 with events as materialized (
-    select *
+    select
+        *,
+        change_type = 'granted' as is_grant
     from backup_share_changes
     where change_type in ('granted', 'withdrawn')
+),
+
+-- Where the service says when a share was granted, its grant need not be looked for to know that it lived longer.
+ends as materialized (
+    select *
+    from events
+    where
+        not is_grant
+        and coalesce(not_after - share_created_at <= cast($days as integer) * interval '1' day, true)
 ),
 
 -- Of several grants before it the last one counts. No earlier one makes the life shorter: so first what is short.
@@ -23,12 +34,11 @@ lives as (
         w.*,
         coalesce(w.share_created_at, g.not_before) as began_at,
         row_number() over (partition by w.region, w.share_id, w.seen_at order by g.seen_at desc) as age_rank
-    from events as w
+    from ends as w
     inner join events as g
         on w.region = g.region and w.share_id = g.share_id and w.seen_at > g.seen_at
     where
-        w.change_type = 'withdrawn'
-        and g.change_type = 'granted'
+        g.is_grant
         and w.not_after - coalesce(w.share_created_at, g.not_before) <= cast($days as integer) * interval '1' day
 )
 

@@ -15,6 +15,7 @@ with readable as (
         backup_id,
         count(*) as share_count
     from backup_shares
+    where to_project_id is not null
     group by region, to_project_id, backup_id
 ),
 
@@ -36,7 +37,7 @@ select
     cast(coalesce(sum(b.size_gb), 0) as bigint) as gb,
     count(*) filter (where b.size_gb is null) as unknown_count
 from readable as r
-inner join givers as g
+left join givers as g
     on r.region = g.region and r.to_project_id = g.to_project_id
 left join backups as b
     on r.region = b.region and r.backup_id = b.backup_id

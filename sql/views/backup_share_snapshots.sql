@@ -26,6 +26,8 @@ listings as (
     from proven_days
 ),
 
+-- Left joins where inner ones would do: PostgreSQL takes three equal texts for rarer than they are, and a few rows for
+-- so few that it compares each with all others.
 told as not materialized (
     select
         d.snapshot_date,
@@ -33,14 +35,15 @@ told as not materialized (
         d.region_number,
         d.listing_rank,
         h.*
-    from listings as d
-    inner join backup_share_history as h
+    from backup_share_history as h
+    left join listings as d
         on
-            d.region = h.region
-            and d.project_id = h.project_id
-            and d.direction = h.direction
-            and d.observed_at >= h.valid_from
-            and d.observed_at < h.valid_to
+            h.region = d.region
+            and h.project_id = d.project_id
+            and h.direction = d.direction
+            and h.valid_from <= d.observed_at
+            and h.valid_to > d.observed_at
+    where coalesce(d.listing_rank, 0) > 0
 ),
 
 told_twice as (
@@ -69,4 +72,4 @@ select
 from told as t
 left join told_twice as w
     on t.snapshot_date = w.snapshot_date and t.region_number = w.region_number and t.share_id = w.share_id
-where w.share_id is null or t.listing_rank = w.listing_rank
+where coalesce(t.listing_rank = w.listing_rank, true)

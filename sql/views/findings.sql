@@ -85,6 +85,8 @@ overtaken as (
     group by h.region, h.share_id
 ),
 
+-- Left joins where inner ones would do: PostgreSQL takes three equal texts for rarer than they are, and a few rows for
+-- so few that it compares each with all others.
 sights as not materialized (
     select
         h.region,
@@ -105,7 +107,7 @@ sights as not materialized (
         end as seen_to
     from backup_share_history as h
     cross join ledger as l
-    inner join last_proof as p
+    left join last_proof as p
         on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
     left join overtaken as k
         on h.region = k.region and h.share_id = k.share_id
@@ -611,37 +613,45 @@ measured as (
 
 -- a failed backup that is shared
 
-failures as (
+failed_versions as (
     select
         h.region,
         h.backup_id,
         h.valid_from,
-        case
-            when
-                h.closed_by is null
-                and exists (
-                    select 1
-                    from backup_history as other
-                    inner join last_proof as p
-                        on
-                            other.region = p.region
-                            and other.project_id = p.project_id
-                            and other.direction = p.direction
-                    where
-                        h.region = other.region
-                        and h.backup_id = other.backup_id
-                        and b.last_proven_day < case
-                            when other.closed_by is null then p.last_proven_day
-                            else cast(other.valid_to at time zone 'UTC' as date)
-                        end
-                )
-                then b.last_proven_at
-            else h.valid_to
-        end as valid_to
+        h.valid_to,
+        case when h.closed_by is null then b.last_proven_at end as told_until,
+        case when h.closed_by is null then b.last_proven_day end as told_day
     from backup_history as h
     left join behind as b
         on h.region = b.region and h.project_id = b.project_id and h.direction = b.direction
     where h.backup_status like 'error%' or h.fail_reason <> ''
+),
+
+-- Of those that are open in a listing that is behind: on which day any listing told of the backup last.
+told_of_since as (
+    select
+        k.region,
+        k.backup_id,
+        max(
+            case when h.closed_by is null then p.last_proven_day else cast(h.valid_to at time zone 'UTC' as date) end
+        ) as freshest_day
+    from (select distinct region, backup_id from failed_versions where told_day is not null) as k
+    inner join backup_history as h
+        on k.region = h.region and k.backup_id = h.backup_id
+    inner join last_proof as p
+        on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
+    group by k.region, k.backup_id
+),
+
+failures as (
+    select
+        v.region,
+        v.backup_id,
+        v.valid_from,
+        case when v.told_day < t.freshest_day then v.told_until else v.valid_to end as valid_to
+    from failed_versions as v
+    left join told_of_since as t
+        on v.region = t.region and v.backup_id = t.backup_id
 ),
 
 failed as (

@@ -40,21 +40,26 @@ listings as (
         direction,
         row_number() over (order by region, project_id, direction) as listing_number
     from (
-        select region, project_id, direction
-        from versions
+        select distinct region, project_id, direction
+        from backup_share_history
         union
-        select region, project_id, direction
+        select distinct region, project_id, direction
+        from backup_history
+        union
+        select distinct region, project_id, direction
         from observations
     ) as told
 ),
 
-looks as (
+-- Left joins where inner ones would do: PostgreSQL takes three equal texts for rarer than they are, and a few rows for
+-- so few that it compares each with all others.
+looks as not materialized (
     select
         o.*,
         l.listing_number,
         row_number() over (order by o.observation_id) as look_number
     from observations as o
-    inner join listings as l
+    left join listings as l
         on o.region = l.region and o.project_id = l.project_id and o.direction = l.direction
 ),
 
@@ -79,7 +84,7 @@ ends as (
         end as is_closed_well,
         coalesce(c.is_proven and (c.may_close or v.relation = 'backup_history'), false) as may_be_gone
     from versions as v
-    inner join listings as l
+    left join listings as l
         on v.region = l.region and v.project_id = l.project_id and v.direction = l.direction
     left join looks as o
         on v.opened_by = o.observation_id
