@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
@@ -104,7 +105,7 @@ def _gather_statistics(engine: Engine) -> None:
     stays recorded if this fails.
     """
     names = ", ".join(table.name for table in metadata.sorted_tables)
-    with suppress(SQLAlchemyError), engine.begin() as connection:
+    with suppress(SQLAlchemyError, psycopg.Error), engine.begin() as connection:
         connection.exec_driver_sql(f"ANALYZE (SKIP_LOCKED) {names}")
 
 
