@@ -369,7 +369,7 @@ def kill_loads(ground: "Builder", folder: Path, seed: int, wanted: int, tell: Ca
     return outcomes
 
 
-@pytest.mark.parametrize(("engine", "kills"), [("duckdb", 90), ("postgresql", 50)], indirect=["engine"])
+@pytest.mark.parametrize(("engine", "kills"), [("duckdb", 100), ("postgresql", 50)], indirect=["engine"])
 def test_a_load_killed_at_any_moment_leaves_a_whole_state_and_needs_no_hands(ground, engine, kills, tmp_path, tell):
     outcomes = kill_loads(ground, tmp_path, 20260301, kills, tell)
     assert outcomes["before"] > 0
