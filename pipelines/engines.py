@@ -171,8 +171,11 @@ def _registered(connection: Connection, rows: pa.Table) -> Iterator[str]:
 MAINTENANCE = "maintenance"
 """Held shared by whoever records, and alone by whoever rebuilds."""
 
-_PASSING_STATES = ("08", "40", "53", "57", "58")
-"""SQLSTATE classes: connection, rollback (deadlock, serialization), resources, operator, system."""
+_PASSING_STATES = ("08", "40", "53", "57P", "58")
+"""How SQLSTATE begins: connection, rollback (deadlock, serialization), resources, server stopped, system.
+
+Not 57014: what was cancelled, by a person or for its time, would only take as long again.
+"""
 
 
 class PostgresWays:

@@ -208,7 +208,7 @@ def test_what_will_pass_is_tried_three_times_and_then_given_up_whole(postgres, u
         postgres.drop_database(url)
 
 
-@pytest.mark.parametrize("state", ["23514", "22003", "42703"])
+@pytest.mark.parametrize("state", ["23514", "22003", "42703", "57014"])
 def test_what_will_not_pass_is_tried_once(postgres, postgres_url, state):
     pauses: list[float] = []
     with loading(postgres_url, pauses=pauses) as warehouse:
