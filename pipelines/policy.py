@@ -111,11 +111,17 @@ class Recipient(_Part):
         return self
 
 
+def _known_rule(name: str) -> str:
+    if name not in RULES:
+        raise ValueError(f"is no rule{_meant(name, list(RULES))}")
+    return name
+
+
 class Exemption(_Part):
     """An exception: findings of a rule that somebody accepts, up to and including a day, UTC."""
 
     id: Label
-    rule: str
+    rule: Annotated[str, AfterValidator(_known_rule)]
     share: ObjectId | None = None
     backup: ObjectId | None = None
     from_project: AnyProject | None = None
@@ -128,8 +134,6 @@ class Exemption(_Part):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if self.rule not in RULES:
-            raise ValueError(f"{printable(self.rule, 40)!r} is no rule{_meant(self.rule, list(RULES))}")
         can, about = RULES[self.rule], ("share", "backup", "from_project", "to_project", "project")
         said = [name for name in about if getattr(self, name) is not None]
         if odd := [name for name in said if name not in can]:
@@ -156,16 +160,6 @@ class Policy(_Part):
     recipients: tuple[Recipient, ...] = ()
     exceptions: tuple[Exemption, ...] = ()
     limits: Limits = Limits()
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        for kind in ("projects", "recipients", "exceptions"):
-            ids = [each.id for each in getattr(self, kind)]
-            if twice := next((each for each in ids if ids.count(each) > 1), None):
-                raise ValueError(f"{kind} name {twice} twice")
-        if both := {each.id for each in self.projects} & {each.id for each in self.recipients}:
-            raise ValueError(f"{min(both)} is among projects and recipients: what is ours needs no trust")
-        return self
 
     def canonical(self) -> str:
         """The same text for all files that say the same, whatever their comments and order."""
@@ -233,13 +227,32 @@ def checked_policy(path: Path) -> tuple[Policy | None, list[str]]:
         return None, [f"{shown} is not YAML in UTF-8"]
     if not isinstance(document, dict):
         return None, [f"{shown} is no policy: it must begin with projects, recipients, exceptions or limits"]
+    problems = [f"{shown}, line {_line(root, loc)}: {text}" for loc, text in _named_again(document)]
     try:
-        return Policy.model_validate(document), []
+        policy = Policy.model_validate(document)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        return None, [f"{shown}, line {_line(root, each['loc'])}: {_told(each)}" for each in found]
+        problems += [f"{shown}, line {_line(root, each['loc'])}: {_told(each)}" for each in found]
     except RecursionError:
-        return None, [f"{shown} is nested too deeply"]
+        problems = [f"{shown} is nested too deeply"]
+    return (None, problems) if problems else (policy, [])
+
+
+def _named_again(document: dict[str, Any]) -> Iterator[tuple[tuple[str, int], str]]:
+    """Ids that stand twice; looked for in what was written, so that no other mistake hides them."""
+    seen: dict[str, set[str]] = {}
+    for kind in ("projects", "recipients", "exceptions"):
+        ids, entries = seen.setdefault(kind, set()), document.get(kind)
+        for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+            name = entry.get("id") if isinstance(entry, dict) else None
+            if not isinstance(name, str):
+                continue
+            if name in ids:
+                yield (kind, number), f"{kind} name {printable(name, 80)} twice"
+            elif kind == "recipients" and name in seen["projects"]:
+                text = f"{printable(name, 80)} is among projects and recipients: what is ours needs no trust"
+                yield (kind, number), text
+            ids.add(name)
 
 
 def _repeated(node: yaml.Node, depth: int = 0) -> Iterator[tuple[int, str]]:

@@ -69,8 +69,11 @@ def test_the_example_is_a_policy_and_shows_every_part() -> None:
         (GOOD.replace("alice", '"\\u202e"'), ", line 2: projects[0].name holds characters that cannot be seen"),
         (GOOD.replace("alice", "' '"), ", line 2: projects[0].name is not usable"),
         (GOOD * 2, ", line 3: projects stands here twice"),
-        (GOOD + GOOD.splitlines()[1], f"projects name {ALICE} twice"),
-        (GOOD + f"recipients: [{{id: '{ALICE}', name: n, owner: o}}]", f"{ALICE} is among projects and recipients"),
+        (GOOD + GOOD.splitlines()[1], f", line 3: projects name {ALICE} twice"),
+        (
+            GOOD + f"recipients: [{{id: '{ALICE}', name: n, owner: o}}]",
+            f", line 3: {ALICE} is among projects and recipients",
+        ),
         (
             GOOD + f"recipients:\n  - {{id: '{BOB}', name: n, owner: o, trusted_from: 2026-02-30}}",
             ", line 4: recipients[0].trusted_from is not a day: write it as 2026-12-31",
@@ -90,7 +93,7 @@ def test_the_example_is_a_policy_and_shows_every_part() -> None:
         ),
         (
             GOOD + EXEMPT + f"rule: fanout, backup: {B1}, expires: 2026-03-01}}",
-            ", line 4: exceptions[0]: 'fanout' is no rule: did you mean fan_out?",
+            ", line 4: exceptions[0].rule is no rule: did you mean fan_out?",
         ),
         (
             GOOD + EXEMPT + f"rule: fan_out, share: {S1}, expires: 2026-03-01}}",
@@ -125,6 +128,23 @@ def test_what_cannot_be_used_is_told_with_its_line(file: Path, text: str, proble
     assert all(each.startswith(str(file)) and each.isprintable() for each in problems)
     with pytest.raises(ConfigurationError):
         read_policy(file)
+
+
+def test_everything_that_is_wrong_is_told_at_once(file: Path) -> None:
+    entry = GOOD.splitlines()[1]
+    lines = [entry.replace("owner", "onwer"), entry, f"{EXEMPT}rule: fanout, backup: b, expires: never}}", "  - 5"]
+    file.write_text(GOOD + "\n".join(lines))
+    _, problems = checked_policy(file)
+    assert [problem.removeprefix(f"{file}, ").split(" id such")[0] for problem in problems] == [
+        f"line 3: projects name {ALICE} twice",
+        f"line 4: projects name {ALICE} twice",
+        "line 3: projects[1].owner is missing",
+        "line 3: projects[1].onwer is unknown: did you mean owner?",
+        "line 6: exceptions[0].rule is no rule: did you mean fan_out?",
+        "line 6: exceptions[0].backup is not an",
+        "line 6: exceptions[0].expires is not a day: write it as 2026-12-31",
+        "line 7: exceptions[1] is not usable: names with values are expected, as `name: value`",
+    ]
 
 
 @pytest.mark.parametrize(
