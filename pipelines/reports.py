@@ -64,6 +64,24 @@ def run_report(warehouse: Warehouse, asked: Report, given: Mapping[str, str], no
     return warehouse.query(asked.sql, **bound_values(asked, given, now))
 
 
+def why_empty(warehouse: Warehouse, asked: Report, given: Mapping[str, str], now: datetime) -> str:
+    """Why an answer without rows may not mean that there is nothing: what was asked for was never observed.
+
+    Empty if nothing speaks for that.
+    """
+    values = bound_values(asked, given, now)
+    named = {thing: values.get(thing) for thing in ("project", "volume")}
+    found = warehouse.query(report("known_since"), **named).to_pylist()
+    since = {row["thing"]: row["known_since"].astimezone(UTC).date() for row in found}
+    if "anything" not in since:
+        return "no listing was proven yet: run a sync"
+    as_of = values.get("as_of")
+    if as_of is not None and as_of < since["anything"]:
+        return f"nothing is known of {as_of}: the first proven observation is of {since['anything']}"
+    unknown = [f"{thing} {printable(name, 80)}" for thing, name in named.items() if name and thing not in since]
+    return f"nothing was ever observed of the {unknown[0]}: look at its id" if unknown else ""
+
+
 def bound_values(asked: Report, given: Mapping[str, str], now: datetime) -> dict[str, Any]:
     """A value for every parameter. Raises ConfigurationError for an unknown name or a value of another type."""
     names = [each.name for each in asked.header.parameters]

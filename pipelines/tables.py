@@ -25,28 +25,54 @@ from pipelines.schema import (
 
 
 def make_tables(connection: Connection) -> None:
-    ways_of(connection).hold(connection, "schema")
-    found = version_of_ours(connection)
-    statements = list(ddl(connection.dialect))
-    views, functions = view_queries(), function_queries()
-    told = list(_comments(ways_of(connection), views, functions))
-    grants = (sql_folder("roles") / "grants.sql").read_text(encoding="utf-8")
-    made_by = "\0".join([*statements, *views.values(), *functions.values(), *told, grants])
-    definition = hashlib.sha256(made_by.encode()).hexdigest()
-    if found is not None and found.definition_sha256 == definition and views.keys() <= relations_of(connection):
+    ways = ways_of(connection)
+    ways.hold(connection, "schema")
+    found, wanted = version_of_ours(connection), _definition(connection)
+    if (
+        found is not None
+        and found.definition_sha256 == wanted.sha256
+        and wanted.views.keys() <= relations_of(connection)
+    ):
         return
-    ways_of(connection).act_as_owner(connection)
-    ways_of(connection).run(connection, statements)
+    ways.act_as_owner(connection)
+    ways.run(connection, wanted.statements)
     for table in HISTORY_TABLES:
-        ways_of(connection).forbid_overlaps(connection, table)
-    for name, query in views.items():
-        ways_of(connection).make_view(connection, name, query, functions)
-    for name, query in functions.items():
-        ways_of(connection).make_function(connection, name, query)
-    ways_of(connection).run(connection, told)
-    ways_of(connection).give_rights(connection, grants)
+        ways.forbid_overlaps(connection, table)
+    for name, query in wanted.views.items():
+        ways.make_view(connection, name, query, wanted.functions)
+    for name, query in wanted.functions.items():
+        ways.make_function(connection, name, query)
+    ways.run(connection, wanted.comments)
+    ways.give_rights(connection, wanted.grants)
     connection.execute(schema_version.delete())
-    connection.execute(insert(schema_version).values(version=SCHEMA_VERSION, definition_sha256=definition))
+    connection.execute(insert(schema_version).values(version=SCHEMA_VERSION, definition_sha256=wanted.sha256))
+
+
+class _Definition(NamedTuple):
+    """All that is made in a warehouse of one engine."""
+
+    statements: list[str]
+    views: dict[str, str]
+    functions: dict[str, str]
+    comments: list[str]
+    grants: str
+    sha256: str
+
+
+_definitions: dict[str, _Definition] = {}
+
+
+def _definition(connection: Connection) -> _Definition:
+    """Put into words once in a process: that takes nearly as long as opening a warehouse."""
+    engine = connection.dialect.name
+    if engine not in _definitions:
+        statements, views, functions = list(ddl(connection.dialect)), view_queries(), function_queries()
+        told = list(_comments(ways_of(connection), views, functions))
+        grants = (sql_folder("roles") / "grants.sql").read_text(encoding="utf-8")
+        text = "\0".join([*statements, *views.values(), *functions.values(), *told, grants])
+        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        _definitions[engine] = _Definition(statements, views, functions, told, grants, sha256)
+    return _definitions[engine]
 
 
 def make_bare_tables(connection: Connection) -> None:

@@ -471,9 +471,33 @@ def test_what_cannot_be_asked_is_refused_in_words(run, arguments, words):
     assert words in done.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["exposure_as_of", "-p", "as_of=2026-02-27"],
+            "is known of 2026-02-27: the first proven observation is of 2026-02-28",
+        ),
+        (
+            ["active_shares", "-p", "project=\x1b[2J"],
+            "nothing was ever observed of the project \\x1b[2J: look at its id",
+        ),
+        (["volume_exposure", "-p", f"volume={B9}"], f"nothing was ever observed of the volume {B9}: look at its id"),
+        (["volume_exposure", "-p", f"volume={V1}"], ""),
+        (["fan_out", "-p", "recipients=9"], ""),
+        (["exposure_as_of", "-p", "as_of=2026-02-28", "-p", f"project={CAROL}"], ""),
+    ],
+)
+def test_an_answer_that_is_empty_for_what_was_never_observed_says_so(run, arguments, words):
+    done = run("report", *arguments)
+    assert done.exit_code == 0
+    assert words in done.stderr
+    assert bool(done.stderr) == bool(words)
+
+
 def test_a_value_is_bound_and_never_part_of_the_question(run):
     done = run("report", "active_shares", "-p", "project=' OR 1=1; DROP VIEW backups; --", "--format", "json")
-    assert json.loads(done.output) == []
+    assert json.loads(done.stdout) == []
 
 
 def test_the_command_export_tells_what_it_wrote(run, tmp_path):

@@ -116,6 +116,8 @@ def run(warehouse, path: Path):
         "moment": day(3, 23),
         "day": day(4).date(),
         "since": day(1),
+        "project": BOB,
+        "volume": "none",
     }
     return warehouse.query(text, **{name: value for name, value in wanted.items() if f"${name}" in text})
 
@@ -165,6 +167,7 @@ def test_the_reports_on_the_diary_are_these(diary):
     assert status[0][:9] == (day(2), ALICE, "outgoing", "exact", True, 2, 0, 1, 0)
     proven = report("last_proven")
     assert [row[1:6] for row in proven] == [(ALICE, "outgoing", day(7), day(7), "exact")]
+    assert sorted(report("known_since")) == [("anything", day(1)), ("project", day(1))]
     current = report("current_shares")
     assert sorted(row[:5] for row in current) == [
         (ALICE, BOB, "nightly", "available", 40),

@@ -25,7 +25,7 @@ def report(name: str | None, list_all: bool, given: tuple[str, ...], kind: str, 
     Dates are days in UTC such as 2026-03-01, `today` or `today-30`. `any` where it is the default narrows nothing.
     """
     from pipelines.publish import reading
-    from pipelines.reports import load_report, pack, run_report
+    from pipelines.reports import load_report, pack, run_report, why_empty
 
     check_output(kind, output)
     if list_all:
@@ -39,7 +39,10 @@ def report(name: str | None, list_all: bool, given: tuple[str, ...], kind: str, 
             if warehouse is None:
                 raise ConfigurationError("there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync first")
             answer = run_report(warehouse, asked, values, now)
+            remark = "" if len(answer) else why_empty(warehouse, asked, values, now)
     deliver(answer, kind, output)
+    if remark:
+        click.echo(f"backup-shares: {remark}", err=True)
 
 
 def _split(given: tuple[str, ...]) -> dict[str, str]:
