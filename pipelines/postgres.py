@@ -65,6 +65,17 @@ def reading(url: URL) -> Iterator[Warehouse | None]:
         warehouse.close()
 
 
+def may_make_tables(url: URL) -> bool:
+    """Whether this login may make tables where there are none yet."""
+    engine = _engine(url, 0)
+    try:
+        with warehouse_errors(), engine.connect() as connection:
+            asked = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+            return bool(connection.exec_driver_sql(asked).scalar_one())
+    finally:
+        engine.dispose()
+
+
 @contextmanager
 def rebuilding(url: URL, *, wait: float, sleep: Callable[[float], None]) -> Iterator[Warehouse]:
     """An empty warehouse beside the published one, whose rows it takes the place of when the block ends well.

@@ -76,6 +76,12 @@ def reading(address: str) -> AbstractContextManager[Warehouse | None]:
     return postgres.reading(url) if url.drivername == SERVER else duckdb_file.reading(url)
 
 
+def may_be_made(address: str) -> bool:
+    """Whether a sync may make the warehouse where there is none yet: on a server that takes a right of the login."""
+    url = warehouse_url(address)
+    return url.drivername != SERVER or postgres.may_make_tables(url)
+
+
 def rebuilding(
     address: str, *, wait: float = 60.0, keep: int = 1, sleep: Callable[[float], None] = time.sleep
 ) -> AbstractContextManager[Warehouse]:

@@ -16,7 +16,7 @@ from pipelines.landing import LandedFile, folder_state, landed_files, read_obser
 from pipelines.observation import Direction, Listing, rename_words, renamed_from
 from pipelines.policy import checked_policy
 from pipelines.policy_landing import landed_policy_names, read_landed_policy
-from pipelines.publish import reading, warehouse_file, warehouse_name
+from pipelines.publish import may_be_made, reading, warehouse_file, warehouse_name
 from pipelines.rebuild import missing_files
 from pipelines.schema import observations, report
 from pipelines.settings import Settings
@@ -43,9 +43,7 @@ def examine_machine(settings: Settings, found: Sequence[Account], now: datetime)
             yield from _warehouse_file(published)
         with reading(settings.warehouse_address()) as warehouse:
             if warehouse is None:
-                how = "makes it" if published else "makes it where its user may, else `backup-shares migrate`"
-                judgement = Judgement(State.OK, f"there is none yet; the first sync {how}")
-                yield Finding("warehouse", about, judgement)
+                yield Finding("warehouse", about, _none_yet(settings.warehouse_address()))
                 ledger = Ledger.empty()
             else:
                 version = _version(warehouse)
@@ -197,6 +195,13 @@ def _warehouse_file(published: Path) -> Iterator[Finding]:
     if log := foreign_log(published):
         found = "another program has it open for writing, or was killed while it had"
         yield Finding("warehouse", about, Judgement(State.BROKEN, found, f"close it, or delete {log}"))
+
+
+def _none_yet(address: str) -> Judgement:
+    if may_be_made(address):
+        return Judgement(State.OK, "there is none yet; the first sync makes it")
+    found = "there is none yet, and this login may not make tables"
+    return Judgement(State.BROKEN, found, "run `backup-shares migrate` as a migrator, see sql/roles/roles.sql")
 
 
 def _version(warehouse: Warehouse) -> Judgement:

@@ -14,8 +14,10 @@ from sqlalchemy.engine import make_url
 from pipelines.errors import WarehouseError
 from pipelines.publish import reading, writing
 from pipelines.rebuild import rebuild
-from pipelines.reports import load_report, report_names, run_report
+from pipelines.reports import load_report, report_names, run_report, why_empty
 from pipelines.schema import POLICY_TABLES, metadata, sql_folder
+from pipelines.settings import isolated_settings
+from pipelines.this_machine import examine_machine
 from tests.oracle import (
     B1,
     B2,
@@ -261,6 +263,7 @@ def test_an_analyst_can_run_every_report(house):
     with reading(house.url("a_analyst")) as warehouse:
         for name in report_names():
             run_report(warehouse, load_report(name), {}, day(4))
+            why_empty(warehouse, load_report(name), {}, day(4))
 
 
 def test_a_login_of_an_analyst_reads_only_and_not_for_ever(house):
@@ -285,6 +288,20 @@ def test_what_a_migrator_makes_belongs_to_the_group(house):
         url=house.url("postgres"),
     )
     assert owners == [("backup_shares_migrator",)]
+
+
+@pytest.mark.parametrize(
+    ("login", "told"),
+    [
+        ("postgres", ("ok", "there is none yet; the first sync makes it")),
+        ("a_loader", ("broken", "there is none yet, and this login may not make tables")),
+    ],
+)
+def test_doctor_tries_whether_a_login_may_make_the_first_tables(house, tmp_path, login, told):
+    empty = make_url(house.server.create_database()).set(username=login).render_as_string(hide_password=False)
+    findings = list(examine_machine(isolated_settings(data_dir=tmp_path, warehouse_url=empty), [], day(1)))
+    (about_warehouse,) = [each for each in findings if each.check == "warehouse"]
+    assert (str(about_warehouse.state), about_warehouse.judgement.found) == told
 
 
 def test_a_stranger_whom_the_server_knows_does_not_come_in(house):

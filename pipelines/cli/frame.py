@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pipelines.errors import BackupSharesError, ConfigurationError, system_words
+from pipelines.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
+
+    from pipelines.warehouse import Warehouse
 
 SOME_NOT_PROVEN, UNUSABLE = 1, 2
 
@@ -64,6 +67,19 @@ def deliver(answer: "pa.Table", kind: str, output: Path | None) -> None:
         output.write_bytes(content)
     except OSError as error:
         raise click.ClickException(f"--output: cannot write {output}: {system_words(error)}") from None
+
+
+@contextmanager
+def published(settings: Settings) -> "Iterator[Warehouse]":
+    """The warehouse, for questions; raises ConfigurationError where there is none yet."""
+    from pipelines.publish import reading
+
+    with reading(settings.warehouse_address()) as warehouse:
+        if warehouse is None:
+            raise ConfigurationError(
+                "there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync, or `backup-shares migrate`, first"
+            )
+        yield warehouse
 
 
 @contextmanager

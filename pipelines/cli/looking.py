@@ -19,9 +19,9 @@ from pipelines.cli.frame import (
     console_for_people,
     deliver,
     main,
+    published,
     told_plainly,
 )
-from pipelines.errors import ConfigurationError
 from pipelines.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -145,12 +145,8 @@ def _settings_for(cloud: str | None, projects: tuple[str, ...]) -> Settings:
 @answer_options
 def query(sql: str, kind: str, output: Path | None) -> None:
     """Ask the warehouse one question in SQL; it is opened read-only."""
-    from pipelines.publish import reading
-
     check_output(kind, output)
-    with told_plainly(), reading(load_settings().warehouse_address()) as warehouse:
-        if warehouse is None:
-            raise ConfigurationError("there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync first")
+    with told_plainly(), published(load_settings()) as warehouse:
         answer = warehouse.query(sql)
     deliver(answer, kind, output)
 
@@ -164,7 +160,6 @@ def explain(share_id: str, kind: str) -> None:
     Exit codes: 0 told; 1 no listing ever told of this share; 2 this is no id, or there is no warehouse yet.
     """
     from pipelines.explain import explain as verb
-    from pipelines.publish import reading
     from pipelines.records import OBJECT_ID
     from pipelines.story import as_data, as_text
 
@@ -173,9 +168,7 @@ def explain(share_id: str, kind: str) -> None:
         raise click.UsageError("that is no id of a share: write it as 01234567-89ab-cdef-0123-456789abcdef")
     with told_plainly():
         settings = load_settings()
-        with reading(settings.warehouse_address()) as warehouse:
-            if warehouse is None:
-                raise ConfigurationError("there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync first")
+        with published(settings) as warehouse:
             story = verb(warehouse, settings.landing_folder, share_id)
     if story is None:
         click.echo(f"backup-shares: no listing that was recorded ever told of the share {share_id}", err=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.cli.frame import answer_options, check_output, deliver, main, told_plainly
+from pipelines.cli.frame import answer_options, check_output, deliver, main, published, told_plainly
 from pipelines.errors import ConfigurationError, system_words
 from pipelines.settings import load_settings
 
@@ -24,7 +24,6 @@ def report(name: str | None, list_all: bool, given: tuple[str, ...], kind: str, 
 
     Dates are days in UTC such as 2026-03-01, `today` or `today-30`. `any` where it is the default narrows nothing.
     """
-    from pipelines.publish import reading
     from pipelines.reports import load_report, pack, run_report, why_empty
 
     check_output(kind, output)
@@ -35,9 +34,7 @@ def report(name: str | None, list_all: bool, given: tuple[str, ...], kind: str, 
         raise click.UsageError("name a report; --list shows all")
     with told_plainly():
         asked, values, now = load_report(name), _split(given), datetime.now(UTC)
-        with reading(load_settings().warehouse_address()) as warehouse:
-            if warehouse is None:
-                raise ConfigurationError("there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync first")
+        with published(load_settings()) as warehouse:
             answer = run_report(warehouse, asked, values, now)
             remark = "" if len(answer) else why_empty(warehouse, asked, values, now)
     deliver(answer, kind, output)
@@ -66,13 +63,10 @@ def _split(given: tuple[str, ...]) -> dict[str, str]:
 def daily_report(output: Path | None) -> None:
     """Write the page of the last observed day, one HTML file that needs nothing else. The sync writes it as well."""
     from pipelines.page.written import make_page, publish_page, write_whole
-    from pipelines.publish import reading
 
     with told_plainly():
         settings = load_settings()
-        with reading(settings.warehouse_address()) as warehouse:
-            if warehouse is None:
-                raise ConfigurationError("there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync first")
+        with published(settings) as warehouse:
             page, html = make_page(warehouse, datetime.now(UTC))
         if output is None:
             if page is None:
@@ -94,10 +88,7 @@ def export(folder: Path) -> None:
     DIR is new, or holds an earlier export, which is replaced when the new one is whole.
     """
     from pipelines.export import export as verb
-    from pipelines.publish import reading
 
-    with told_plainly(), reading(load_settings().warehouse_address()) as warehouse:
-        if warehouse is None:
-            raise ConfigurationError("there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync first")
+    with told_plainly(), published(load_settings()) as warehouse:
         for relation, count in verb(warehouse, folder, datetime.now(UTC)).items():
             click.echo(f"{count:>10} rows  {folder / relation}")
