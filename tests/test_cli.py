@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -132,8 +133,17 @@ def test_a_sync_with_a_failing_listing_exits_1_and_says_which_and_what_to_do(tmp
 
     told = done.stderr.decode()
     assert done.returncode == 1
-    assert "2 of 4 listings are not proven; the others are published." in told
-    assert f"outgoing {revoked}: failed, HTTP 403" in told
+    lines = told.splitlines()
+    assert [re.sub("[0-9]", "0", line[:25]) for line in lines[:4]] == ["0000-00-00 00:00:00 UTC  "] * 4
+    as_it_went = sorted(line[25:].split("; ")[0] for line in lines[:4])
+    assert as_it_went[:2] == [
+        f"WARNING: {way} shares of project {revoked}: failed, 0 shares on 0 pages" for way in ("incoming", "outgoing")
+    ]
+    assert all(line.endswith("on 2 pages") and ": covered, " in line for line in as_it_went[2:])
+    assert lines[4] == "2 of 4 listings are not proven; the others are published."
+    assert [line.split("; ")[0] for line in lines[5:]] == [
+        f"{way} {revoked}: failed, HTTP 403" for way in ("incoming", "outgoing")
+    ]
     assert CANARY not in told
     found = json.loads(run(tmp_path, "query", "SELECT count(*) AS n FROM backup_shares", "--format", "json").stdout)
     assert found[0]["n"] > 0

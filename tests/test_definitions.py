@@ -186,6 +186,22 @@ def test_bad_configuration_fails_the_run_with_one_sentence_and_no_request(
     assert service.requests == []
 
 
+def test_a_failure_that_nobody_foresaw_is_told_with_its_traceback_and_in_a_line(
+    settings: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: Any) -> Any:
+        raise RuntimeError("nobody foresaw this")
+
+    definitions = build_definitions(lambda: settings, find_accounts=broken, now=lambda: NOON)
+
+    outcome = run_job(definitions, JOB_NAME, tmp_path / "home")
+
+    assert outcome.failures == ["backup_share_pages: RuntimeError: nobody foresaw this"]
+    told = capfd.readouterr().err
+    assert told.count("RuntimeError: nobody foresaw this") == 1
+    assert f'File "{__file__}", line' in told
+
+
 def test_pages_that_were_landed_but_not_recorded_are_recorded_by_materializing_the_histories(
     settings: Settings, service: Service, world: World
 ) -> None:

@@ -130,8 +130,16 @@ def _sync(settings: Settings, found: "list[Account]", log_level: str, said: dict
     with reading(settings.warehouse_address()) as warehouse:
         rows = _listing_status(warehouse, outcome.sync_id)
         if warehouse is not None and rows:
-            print_table(console_for_people(), warehouse.query(report("listing_status"), sync_id=outcome.sync_id))
+            status = warehouse.query(report("listing_status"), sync_id=outcome.sync_id)
+            # What is not proven has its lines below.
+            told = [name for name in SHOWN_WHERE_ANY if any(row[name] for row in rows if row["is_proven"])]
+            print_table(console_for_people(), status.select([*SHOWN, *told]))
     return outcome, rows
+
+
+SHOWN = ["project_id", "direction", "status", "share_count", "granted", "changed", "withdrawn"]
+SHOWN_WHERE_ANY = ["absent", "held", "rejected", "reason"]
+"""Columns of listing_status at the end of a sync, so that they fit a terminal; observation_log has all."""
 
 
 def report(name: str) -> str:

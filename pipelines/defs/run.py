@@ -4,9 +4,12 @@ Not here: what the job does (assets.py), exit codes (cli.py).
 """
 
 import fcntl
+import logging
 import os
 import shutil
+import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -55,10 +58,11 @@ def run_job(
 ) -> RunOutcome:
     """Run the job to its end; the run and its events stand in the UI of the same DAGSTER_HOME afterwards.
 
-    `said`: what a person says of this run, fields of SyncConfig.
+    `said`: what a person says of this run, fields of SyncConfig. What is logged goes to standard error, a line each.
     """
     with _opened(prepare_home(home)) as instance:
-        result = definitions.resolve_job_def(job_name).execute_in_process(
+        job = definitions.resolve_job_def(job_name).with_logger_defs({"console": _console})
+        result = job.execute_in_process(
             run_config={
                 "loggers": {"console": {"config": {"log_level": log_level}}},
                 "ops": {"backup_share_pages": {"config": said}},
@@ -69,6 +73,46 @@ def run_job(
         return RunOutcome(result.run_id, result.success, [*_failed_checks(result), *map(_told, _failed_steps(result))])
 
 
+@dg.logger({"log_level": str}, description="One line for each message, as people read it.")
+def _console(context: dg.InitLoggerContext) -> logging.Logger:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines())
+    logger = logging.Logger("backup-shares", context.logger_config["log_level"])
+    logger.addHandler(handler)
+    if logger.level > logging.DEBUG:
+        logger.addFilter(_is_news)
+    return logger
+
+
+class _Lines(logging.Formatter):
+    """Time, the level where it matters, the message; of Dagster's own events all that Dagster says."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        about = record.__dict__.get("dagster_meta", {})
+        text = record.getMessage() if about.get("dagster_event") else about.get("orig_message", record.getMessage())
+        level = f"{record.levelname}: " if record.levelno != logging.INFO else ""
+        return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%d %H:%M:%S} UTC  {level}{text}"
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not what RunOutcome says of a failure that is ours: Dagster would tell it twice, with where in Dagster it was."""
+    event = record.__dict__.get("dagster_meta", {}).get("dagster_event")
+    if event is None or not event.is_failure:
+        return True
+    return event.is_step_failure and not _is_ours(event)
+
+
+def _is_ours(event: dg.DagsterEvent) -> bool:
+    """Whether a step failed for what we raised, or for what a check of ours found."""
+    data = event.step_failure_data
+    return data.user_failure_data is not None or _is_by_a_check(event)
+
+
+def _is_by_a_check(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
+
+
 def _failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
     checks = result.get_asset_check_evaluations()
     failed = [check for check in checks if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR]
@@ -77,14 +121,7 @@ def _failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
 
 def _failed_steps(result: dg.ExecuteInProcessResult) -> list[dg.DagsterEvent]:
     """Without those that failed for what they had checked: the check says it better."""
-    failed = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
-    return [
-        event
-        for event in failed
-        if not (
-            event.step_failure_data.error and event.step_failure_data.error.cls_name == "DagsterAssetCheckFailedError"
-        )
-    ]
+    return [event for event in result.all_events if event.is_step_failure and not _is_by_a_check(event)]
 
 
 def _told(event: dg.DagsterEvent) -> str:
