@@ -45,6 +45,7 @@
     Conductor        definitions.py  all that Dagster is told
                      defs/           assets, resources, the job that prunes
                      tuning.py       memory of the process
+                     verdict.py      is a finished sync red, and why
     For people       cli/            the command line
                      ask.py          what the API says now, without a record
                      explain.py      the whole story of one share, down to the landed page

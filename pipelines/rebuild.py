@@ -7,7 +7,7 @@ Not here: how a fresh warehouse takes the place of the published one (publish.py
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,45 +24,70 @@ from pipelines.load import load_pending, load_policies, pending_files
 from pipelines.policy_landing import landed_policy_names
 from pipelines.publish import aside, earlier_addresses, reading, rebuilding
 from pipelines.schema import LANDED
-from pipelines.warehouse import Ledger, Warehouse
+from pipelines.warehouse import Ledger, Snapshot, Warehouse
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """Rows of each table that was made again, and the landing files that were recorded and are given up."""
+    """Rows of each table that was made again, and the recorded landing files that are given up: gone, or changed."""
 
     rows: dict[str, int]
     given_up: list[str]
+    changed: list[str]
 
 
 def rebuild(address: str, landing: Path, *, wait: float = 60.0, keep: int = 1, accept_loss: bool = False) -> Rebuilt:
     """Make the warehouse again from the landing and publish it whole.
 
     A landing that was pruned begins with its baseline. `keep`: as `writing`. `accept_loss`: also when the published
-    warehouse has recorded what the landing has no more.
+    warehouse has recorded what the landing has no more, or has from files that were other ones then.
 
     Raises LandingError, and leaves the published warehouse as it is, when there is nothing landed, when an observation
     cannot be loaded, or when something would be lost; WarehouseBusyError and WarehouseError as `writing`.
     """
     with rebuilding(address, wait=wait, keep=keep) as warehouse:
         _load_all(warehouse, landing)
-        lost = _lost_files(address, landing)
+        lost, changed = _losses(address, landing, warehouse)
         if lost and not accept_loss:
             raise LandingError(
                 f"{len(lost)} files that are recorded are in {landing} (LANDING_DIR) no more, nor in its baseline, so "
                 f"nothing was published; the first is {lost[0]}: bring them back from a backup, or go on without what "
                 "they say with --accept-loss"
             )
-        return Rebuilt({table.name: warehouse.count(table) for table in LANDED}, lost)
+        if changed and not accept_loss:
+            raise LandingError(
+                f"{_changed_words(changed)}, so nothing was published: bring them back from a backup, or go on with "
+                "what they say now with --accept-loss"
+            )
+        return Rebuilt({table.name: warehouse.count(table) for table in LANDED}, lost, changed)
 
 
-def _lost_files(address: str, landing: Path) -> list[str]:
+def _losses(address: str, landing: Path, rebuilt: Warehouse) -> tuple[list[str], list[str]]:
+    """What was recorded and is gone, and what was recorded from other bytes than are landed now."""
     # Where the published one is gone or cannot be asked any more, one before it knows nearly all that was recorded.
     for each in (address, *earlier_addresses(address)):
         with suppress(WarehouseError), reading(each) as published:
             if published:
-                return missing_files(published, landing)
-    return []
+                return missing_files(published, landing), changed_files(published, rebuilt)
+    return [], []
+
+
+def changed_files(published: Warehouse | Snapshot, rebuilt: Warehouse) -> list[str]:
+    """Landing files that were recorded with another SHA-256 than `rebuilt` found, oldest first."""
+    recorded, found = (
+        each.query("SELECT observation_id, landing_file, landing_sha256 FROM observations ORDER BY observed_at, 2")
+        for each in (published, rebuilt)
+    )
+    now = dict(zip(found["observation_id"].to_pylist(), found["landing_sha256"].to_pylist(), strict=True))
+    then = zip(*recorded.to_pydict().values(), strict=True)
+    return [name for key, name, sha256 in then if now.get(key, sha256) != sha256]
+
+
+def _changed_words(changed: Sequence[str]) -> str:
+    return (
+        f"{len(changed)} landed files are not what was recorded, by their SHA-256 in the ledger; "
+        f"the first is {printable(changed[0], 300)}"
+    )
 
 
 def missing_files(published: Warehouse, landing: Path) -> list[str]:
@@ -108,6 +133,16 @@ def _shown(value: Any) -> str:
 
 
 @dataclass(frozen=True)
+class ChangedFiles:
+    """Landed files, at least one, that are not what was recorded: whatever they say now proves nothing."""
+
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{_changed_words(self.names)}: bring them back from a backup; the warehouse says what they said then"
+
+
+@dataclass(frozen=True)
 class NotRecorded:
     """The warehouse is what the landing says of all that it has recorded; these files, at least one, it has not yet."""
 
@@ -120,12 +155,13 @@ class NotRecorded:
         )
 
 
-def verify(address: str, landing: Path) -> Difference | NotRecorded | None:
+def verify(address: str, landing: Path) -> Difference | ChangedFiles | NotRecorded | None:
     """Compare the published warehouse, as it is now, with a rebuild of what it has recorded, row by row.
 
-    The first difference, None if there is none. A sync may go on meanwhile: what is landed and waits to be recorded
-    is no difference. Changes nothing. Raises LandingError as `rebuild` and when nothing is published, WarehouseError
-    when the tables are of another version.
+    Landed files that were changed, else the first difference, else what is landed and not recorded; None if there is
+    nothing of it. A sync may go on meanwhile: what is landed and waits to be recorded is no difference. Changes
+    nothing. Raises LandingError as `rebuild` and when nothing is published, WarehouseError when the tables are of
+    another version.
     """
     with reading(address) as published:
         if published is None:
@@ -134,6 +170,8 @@ def verify(address: str, landing: Path) -> Difference | NotRecorded | None:
             ledger = state.ledger()
             last_policy = max(state.recorded_policies(), default="")
             with rebuilt_aside(landing, wanted=partial(_is_due, ledger), last_policy=last_policy) as rebuilt:
+                if changed := changed_files(state, rebuilt):
+                    return ChangedFiles(tuple(changed))
                 for table in LANDED:
                     if found := first_difference(table, state.facts(table), rebuilt.facts(table)):
                         return found

@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 from pipelines.cli import main
 from pipelines.engines import ways_of
 from pipelines.errors import LandingError, OutOfOrderError, WarehouseBusyError, WarehouseError
-from pipelines.landing import landed_files
+from pipelines.landing import landed_files, read_observation
 from pipelines.load import load_pending
 from pipelines.policy_landing import land_policy
 from pipelines.publish import reading, writing
@@ -285,6 +285,22 @@ def test_what_the_landing_has_no_more_is_not_lost_unless_a_person_accepts_it(pub
     made = rebuild(published, landing, accept_loss=True)
     assert made.rows["observations"] == 2
     assert made.given_up == [second.name]
+
+
+def test_a_landed_file_that_was_changed_is_named_and_not_taken_unless_a_person_accepts_it(published, landing):
+    before = everything(published)
+    second = landed_files(landing)[1]
+    observation = read_observation(second)
+    second.path.unlink()
+    land(landing, observation, make_page(FIRST))
+    told = rf"1 landed files are not what was recorded, by their SHA-256 .*; the first is {re.escape(second.name)}"
+    assert re.match(told, str(verify(published, landing)))
+    with pytest.raises(LandingError, match=rf"{told}, so nothing was published: .*--accept-loss$"):
+        rebuild(published, landing)
+    assert everything(published) == before
+    made = rebuild(published, landing, accept_loss=True)
+    assert (made.changed, made.given_up) == ([second.name], [])
+    assert verify(published, landing) is None
 
 
 @pytest.mark.parametrize("address", ["duckdb"], indirect=True)

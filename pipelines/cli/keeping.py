@@ -30,11 +30,14 @@ def migrate() -> None:
 
 @main.command()
 @click.option("--verify", is_flag=True, help="Change nothing: compare, and show the first difference.")
-@click.option("--accept-loss", is_flag=True, help="Publish although recorded files are in the landing no more.")
+@click.option(
+    "--accept-loss", is_flag=True, help="Publish although recorded files are gone from the landing, or changed."
+)
 def rebuild(verify: bool, accept_loss: bool) -> None:
     """Make the warehouse again from the landing, and publish it in one step.
 
-    Exit codes: 0 done, or no difference and nothing waits; 1 a difference, landed files that are not recorded yet (a
+    Exit codes: 0 done, or no difference and nothing waits; 1 a difference, a landed file that is not what was recorded
+    (SHA-256), landed files that are not recorded yet (a
     warehouse that somebody emptied looks the same), or nothing was published: a landed observation cannot be loaded, or
     what is recorded would be lost.
     """
@@ -50,6 +53,8 @@ def rebuild(verify: bool, accept_loss: bool) -> None:
             told = ", ".join(f"{count} rows in {name}" for name, count in made.rows.items())
             for name in made.given_up:
                 click.echo(f"given up: {name}", err=True)
+            for name in made.changed:
+                click.echo(f"taken as it is now: {name}", err=True)
             click.echo(f"{warehouse_name(address)} was made again from {landing}: {told}")
             return
         difference = verb.verify(address, landing)

@@ -8,6 +8,7 @@ Not here: how to observe, normalize, record (extract.py, normalize.py, warehouse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -31,7 +32,8 @@ from pipelines.observation import TOLERATED_SKEW, WRONG_CLOCK, Listing, rename_w
 from pipelines.policy_landing import land_policy
 from pipelines.rebuild import missing_files
 from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns, report
-from pipelines.warehouse import Ledger
+from pipelines.verdict import Finished, Unrecorded, remarks, why_red
+from pipelines.warehouse import Ledger, Warehouse
 
 GROUP = "backup_shares"
 UNOBSERVED = "unobserved"
@@ -268,60 +270,52 @@ def sync_report(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -> 
     with plain_failures(), warehouse.reading() as published:
         if published is None:
             raise dg.Failure(description="nothing was published yet: materialize the histories first")
-        rows = published.query(report("listing_status"), sync_id=context.run.run_id).to_pylist()
-        last = max((row["observed_at"] for row in rows), default=None)
+        finished = _finished(context, published, warehouse.landing)
+        last = max((row["observed_at"] for row in finished.listings), default=None)
         since = last and last.astimezone(UTC).date() - CHANGES_SHOWN
         changes = published.query(report("changes_per_day"), since=since).to_pylist()
-        drift = published.query(report("new_drift"), sync_id=context.run.run_id).to_pylist()
-        missing = unrecorded_files(warehouse.landing, published.ledger(), context.run.run_id)
-        policies = unrecorded_policies(published, warehouse.landing)
-        lost = missing_files(published, warehouse.landing)
-    if lost:
-        context.log.warning(
-            f"{len(lost)} files that are recorded are in LANDING_DIR no more, the first is {lost[0]}: bring them back "
-            "from a backup, for a rebuild could not give again what they say"
-        )
-    unobserved = _unobserved(context)
-    policy = [str(problem)] if (problem := _said_by_pages(context, POLICY_PROBLEM)) else []
-    policy += [f"{name} was not recorded, see the log" for name in policies]
-    if not rows and not missing and not unobserved:
+    if finished.is_empty:
         raise dg.Failure(description="this run observed nothing: materialize backup_share_pages with it")
-    problems = [f"{_name(row)}: {row['status']}, {row['reason']}" for row in rows if not row["is_proven"]]
-    problems += [f"{unloaded.file.name}: {unloaded.reason}" for unloaded in missing]
-    unread = [
-        f"{_name(row)}: {row['rejected']} records could not be read, see rejected_records"
-        for row in rows
-        if row["rejected"] > max(1, TOLERATED_REJECTS * (row["share_count"] + row["rejected"]))
-    ]
-    held = [f"{_name(row)}: {row['reason']}" for row in rows if row["held"]]
-    for row in rows:
-        unconfirmed = row["absent"] - row["withdrawn"] - row["held"]
-        if row["is_proven"] and unconfirmed > 0:
-            context.log.warning(
-                f"{_name(row)}: {unconfirmed} absent shares are not recorded as withdrawn; {row['reason']}"
-            )
-    for row in drift[:SHOWN_DRIFT]:
-        context.log.warning(f"new in the answers of the service, see schema_drift: {_drift(row)}")
+    for remark in remarks(finished):
+        context.log.warning(remark)
     metadata = {
-        "listings": _table([_plain(row) for row in rows]),
+        "listings": _table([_plain(row) for row in finished.listings]),
         "changes_per_day": _table([_plain(row) for row in changes]),
-        "proven": sum(row["is_proven"] for row in rows),
-        "not_proven": len(problems),
-        "shares": sum(row["share_count"] for row in rows),
-        "rejected_records": sum(row["rejected"] for row in rows),
-        "new_drift": len(drift),
-        "lost_files": len(lost),
+        "proven": sum(row["is_proven"] for row in finished.listings),
+        "not_proven": len(finished.problems),
+        "shares": sum(row["share_count"] for row in finished.listings),
+        "rejected_records": sum(row["rejected"] for row in finished.listings),
+        "new_drift": len(finished.drift),
+        "lost_files": len(finished.lost),
     }
-    if problems or unread or unobserved or held or policy:
-        unproven = {_name(row) for row in rows if not row["is_proven"]}
-        unproven |= {f"{each.file.listing.direction} {each.file.listing.project_id}" for each in missing}
-        count = len(unproven | {_name(row) for row in rows})
-        text = f"{len(unproven)} of {count} listings are not proven; the others are published."
-        text = text if unproven else f"All {count} listings that were observed are proven and published. Look at this:"
-        text = text if count else "No listing was observed."
-        told = "\n".join([text, *unobserved, *policy, *problems, *held, *unread])
-        raise dg.Failure(description=told, metadata=metadata, allow_retries=False)
+    if why := why_red(finished):
+        raise dg.Failure(description=why, metadata=metadata, allow_retries=False)
     return dg.MaterializeResult(metadata=metadata)
+
+
+def _finished(context: dg.AssetExecutionContext, published: Warehouse, landing: Path) -> Finished:
+    sync_id, said = context.run.run_id, _said_by_pages(context)
+    problem = said.get(POLICY_PROBLEM)
+    policies = [f"{name} was not recorded, see the log" for name in unrecorded_policies(published, landing)]
+    return Finished(
+        listings=published.query(report("listing_status"), sync_id=sync_id).to_pylist(),
+        drift=published.query(report("new_drift"), sync_id=sync_id).to_pylist(),
+        unrecorded=[
+            Unrecorded(each.file.listing, each.file.name, each.reason)
+            for each in unrecorded_files(landing, published.ledger(), sync_id)
+        ],
+        unobserved=said.get(UNOBSERVED, []),
+        policy=[*filter(None, [problem]), *policies],
+        lost=missing_files(published, landing),
+    )
+
+
+def _said_by_pages(context: dg.AssetExecutionContext) -> dict[str, Any]:
+    """Metadata of the pages of this run: what lands no listing stands only there."""
+    events = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    told = [event.asset_materialization for event in events]
+    pages = [each for each in told if each is not None and each.asset_key == dg.AssetKey("backup_share_pages")]
+    return {name: value.value for name, value in pages[-1].metadata.items()} if pages else {}
 
 
 @dg.asset(deps=["backup_share_history", "backup_history"], group_name=GROUP, kinds={"html"})
@@ -360,35 +354,6 @@ def daily_report(client: Client, warehouse: WarehouseDoor) -> dg.MaterializeResu
 
 CHANGES_SHOWN = timedelta(days=30)
 """How far back the table of changes goes in the report of a run."""
-
-TOLERATED_REJECTS = 0.05
-"""Share of a listing's records that may be quarantined before the run turns red; a single one never does."""
-
-
-SHOWN_DRIFT = 20
-"""Lines of the log that may tell what is new in the answers; the view has all of it."""
-
-
-def _drift(row: dict[str, Any]) -> str:
-    what = f"field {row['path']}" if row["kind"] == "unknown_field" else f"value {row['value']} of {row['path']}"
-    return f"unknown {printable(what)} in {row['record_count']} records"
-
-
-def _name(row: dict[str, Any]) -> str:
-    return f"{row['direction']} {row['project_id']}"
-
-
-def _unobserved(context: dg.AssetExecutionContext) -> list[str]:
-    sentences = _said_by_pages(context, UNOBSERVED)
-    return [str(sentence) for sentence in sentences] if isinstance(sentences, list) else []
-
-
-def _said_by_pages(context: dg.AssetExecutionContext, key: str) -> Any:
-    """Metadata of the pages of this run, None where there is none: what lands no listing stands only there."""
-    events = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
-    told = [event.asset_materialization for event in events]
-    pages = [each for each in told if each is not None and each.asset_key == dg.AssetKey("backup_share_pages")]
-    return pages[-1].metadata[key].value if pages else None
 
 
 def _ledger(warehouse: WarehouseResource) -> Ledger:
