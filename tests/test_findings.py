@@ -269,6 +269,40 @@ def test_the_findings_of_the_diary_are_these(house: House) -> None:
     assert lines(ask(house, FINDINGS)) == by_hand(EXPECTED)
 
 
+def test_a_finding_is_known_since_an_observation_showed_it_or_the_policy_minds(house: House) -> None:
+    question = """
+        SELECT rule, share_id, known_since FROM findings
+        WHERE known_since <> first_seen AND rule <> 'unknown_project'
+    """
+    assert lines(ask(house, question)) == by_hand("""
+        untrusted_recipient      5-4  d1
+        untrusted_recipient      5-5  d1
+        untrusted_recipient      5-6  d8@05
+        untrusted_recipient      5-22 d1
+        untrusted_recipient      5-1  d1
+        untrusted_recipient      5-23 d3
+        untrusted_recipient      5-24 d7
+        untrusted_recipient      5-7  d2
+        untrusted_recipient      5-11 d2
+        giver_receiver_disagree  5-15 d5
+        giver_receiver_disagree  5-17 d8
+        fan_out                  -    d7
+    """)
+
+
+def test_a_listing_that_was_not_proven_is_not_blamed_for_what_others_have_shown_since(tmp_path: Path) -> None:
+    given = [Told(15, BOB, ALWAYS), Told(17, BOB, ALWAYS)]
+    for number in (1, 2, 3):
+        for hour, listing in ((6, OUT), (7, IN)):
+            proof = UNPROVEN if listing is IN and number > 1 else {}
+            shares = [each.on(number) for each in given if listing is OUT or each.number == 15]
+            land(tmp_path / "landing", make_observation(day(number, hour), listing, **proof), make_page(*shares))
+    warehouse = make_warehouse()
+    load(warehouse, tmp_path / "landing")
+    assert lines(rows(warehouse, FINDINGS)) == by_hand("giver_receiver_disagree 5-17 open d1@07 - 1")
+    warehouse.close()
+
+
 def test_a_finding_says_who_accepts_it_or_did(house: House) -> None:
     question = """
         SELECT rule, exception_id, exception_owner, exception_reason, CAST(exception_expires_on AS text)

@@ -202,7 +202,8 @@ def _figures(answers: Answers, standing: list[Row], proven: int, listings: int) 
 
 
 def _is_new(row: Row, before: date | None) -> bool:
-    return before is not None and row["first_seen"] > end_of(before)
+    # Not when it began: by what the service says a share may be older than our first sight of it.
+    return before is not None and row["known_since"] > end_of(before)
 
 
 def _finding(row: Row, before: date | None, labels: Labels) -> Finding:

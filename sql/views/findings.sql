@@ -27,6 +27,8 @@
 --   exception_reason       why it was accepted
 --   exception_expires_on   last day of that exception, UTC
 --   first_seen             when the condition began first, UTC
+--   known_since            since when that can be known: the observation that showed it, or when the policy came by
+--                          which it is found; of the last time that it began, UTC
 --   last_seen              until when it surely held, UTC
 --   resolved_at            since when it is over, UTC; null: it is not
 --   occurrence_count       how often it began
@@ -100,6 +102,7 @@ sights as not materialized (
         h.valid_from as seen_from,
         h.valid_from = p.first_proven_at as is_baseline,
         p.last_proven_at,
+        h.closed_by is null as is_left_open,
         case
             when h.closed_by is not null then h.valid_to
             when k.freshest_day is null or k.freshest_day = p.last_proven_day then l.horizon
@@ -436,7 +439,8 @@ not_allowed as (
         c.project_id,
         g.gap_from as began_at,
         g.gap_to as ended_at,
-        cast(null as bigint) as figure
+        cast(null as bigint) as figure,
+        greatest(g.gap_from, c.seen_from) as told_at
     from doubted_claims as c
     inner join claim_gaps as g
         on c.claim_number = g.claim_number
@@ -717,6 +721,10 @@ sides as (
         s.seen_from,
         case when s.seen_to > l.as_of then s.last_proven_at else s.seen_to end as seen_to,
         s.seen_to > l.as_of as is_open,
+        -- The last look at a listing that is behind showed it: it cannot have lacked it as well.
+        case
+            when s.is_left_open and s.seen_to <= l.as_of then s.seen_to + interval '1 microsecond' else s.seen_to
+        end as shown_to,
         case when s.direction = 'outgoing' then s.to_project_id else s.from_project_id end as other_project_id,
         case when s.direction = 'outgoing' then 'incoming' else 'outgoing' end as other_direction,
         row_number() over (order by s.region, s.share_id, s.direction, s.seen_from) as side_number
@@ -736,11 +744,11 @@ side_parts as (
     select
         s.side_number,
         greatest(s.seen_from, t.seen_from) as part_from,
-        least(s.seen_to, case when t.is_open then s.seen_to else t.seen_to end) as part_to
+        least(s.seen_to, case when t.is_open then s.seen_to else t.shown_to end) as part_to
     from sides as s
     inner join sides as t
         on s.region = t.region and s.share_id = t.share_id and s.other_direction = t.direction
-    where t.seen_from < s.seen_to and (t.is_open or t.seen_to > s.seen_from)
+    where t.seen_from < s.seen_to and (t.is_open or t.shown_to > s.seen_from)
 ),
 
 side_gaps as (
@@ -771,19 +779,19 @@ last_looks as (
     group by s.side_number
 ),
 
-disagreements as (
+absences as (
     select
-        'giver_receiver_disagree' as rule,
-        s.share_id as subject,
         s.region,
         s.share_id,
         s.backup_id,
         s.from_project_id,
         s.to_project_id,
-        s.other_project_id as project_id,
+        s.project_id,
+        s.direction,
+        s.other_project_id,
         min(o.observed_at) as began_at,
         case when s.is_open and g.gap_to = s.seen_to then max(h.horizon) else g.gap_to end as ended_at,
-        cast(null as bigint) as figure
+        max(k.shown_at) as shown_at
     from sides as s
     cross join ledger as h
     inner join side_gaps as g
@@ -800,8 +808,35 @@ disagreements as (
             and o.observed_at <= k.shown_at
     where o.proves_absence
     group by
-        s.side_number, s.region, s.share_id, s.backup_id, s.from_project_id, s.to_project_id, s.other_project_id,
-        s.is_open, s.seen_to, g.gap_from, g.gap_to
+        s.side_number, s.region, s.share_id, s.backup_id, s.from_project_id, s.to_project_id, s.project_id,
+        s.direction, s.other_project_id, s.is_open, s.seen_to, g.gap_from, g.gap_to
+),
+
+disagreements as (
+    select
+        'giver_receiver_disagree' as rule,
+        a.share_id as subject,
+        a.region,
+        a.share_id,
+        a.backup_id,
+        a.from_project_id,
+        a.to_project_id,
+        a.other_project_id as project_id,
+        a.began_at,
+        a.ended_at,
+        cast(null as bigint) as figure,
+        min(o.observed_at) as told_at
+    from absences as a
+    -- Only once the side was seen with it again.
+    left join looks as o
+        on
+            a.region = o.region
+            and a.project_id = o.project_id
+            and a.direction = o.direction
+            and o.observed_at between a.began_at and a.shown_at
+    group by
+        a.region, a.share_id, a.backup_id, a.from_project_id, a.to_project_id, a.other_project_id, a.began_at,
+        a.ended_at
 ),
 
 -- together
@@ -809,9 +844,15 @@ disagreements as (
 conditions as (
     select * from not_allowed
     union all
-    select * from measured
+    select
+        *,
+        began_at as told_at
+    from measured
     union all
-    select * from failed
+    select
+        *,
+        began_at as told_at
+    from failed
     union all
     select * from disagreements
 ),
@@ -862,6 +903,7 @@ all_conditions as (
         greatest(began_at, force_from, expired_at) as began_at,
         least(ended_at, force_to) as ended_at,
         cast(null as bigint) as figure,
+        greatest(began_at, force_from, expired_at) as told_at,
         exception_id
     from matches
     where greatest(began_at, force_from, expired_at) < least(ended_at, force_to) and rule <> 'short_lived_share'
@@ -896,7 +938,8 @@ told as (
         min(began_at) over (partition by rule, region, subject) as first_seen,
         max(ended_at) over (partition by rule, region, subject) as held_until,
         max(occurrence) over (partition by rule, region, subject) as occurrence_count,
-        min(began_at) over (partition by rule, region, subject, occurrence) as last_began_at
+        min(began_at) over (partition by rule, region, subject, occurrence) as last_began_at,
+        min(told_at) over (partition by rule, region, subject, occurrence) as known_since
     from in_occurrences
     order by rule, region, subject, began_at desc, ended_at desc, share_id, figure desc
 ),
@@ -975,6 +1018,7 @@ select
     reason as exception_reason,
     expires_on as exception_expires_on,
     first_seen,
+    known_since,
     least(held_until, as_of) as last_seen,
     case when state = 'resolved' then held_until end as resolved_at,
     cast(occurrence_count as bigint) as occurrence_count,

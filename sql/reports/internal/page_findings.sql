@@ -6,6 +6,7 @@ select
     state,
     detail,
     first_seen,
+    known_since,
     resolved_at,
     from_project_id,
     to_project_id,
