@@ -72,13 +72,16 @@ def why_empty(warehouse: Warehouse, asked: Report, given: Mapping[str, str], now
     values = bound_values(asked, given, now)
     named = {thing: values.get(thing) for thing in ("project", "volume")}
     found = warehouse.query(report("known_since"), **named).to_pylist()
-    since = {row["thing"]: row["known_since"].astimezone(UTC).date() for row in found}
-    if "anything" not in since:
+    known = {row["thing"]: row for row in found}
+    if "anything" not in known:
         return "no listing was proven yet: run a sync"
-    as_of = values.get("as_of")
-    if as_of is not None and as_of < since["anything"]:
-        return f"nothing is known of {as_of}: the first proven observation is of {since['anything']}"
-    unknown = [f"{thing} {printable(name, 80)}" for thing, name in named.items() if name and thing not in since]
+    first, last = (known["anything"][end].astimezone(UTC).date() for end in ("known_since", "known_until"))
+    as_of, since = values.get("as_of"), values.get("since")
+    if as_of is not None and as_of < first:
+        return f"nothing is known of {as_of}: the first proven observation is of {first}"
+    if since is not None and since > last:
+        return f"nothing was proven since {since}: the last proven observation is of {last}; try -p since={first}"
+    unknown = [f"{thing} {printable(name, 80)}" for thing, name in named.items() if name and thing not in known]
     return f"nothing was ever observed of the {unknown[0]}: look at its id" if unknown else ""
 
 

@@ -1,10 +1,12 @@
 """The command line, as a user meets it: real processes, a simulator on a real port, exit codes and texts."""
 
+import contextlib
 import csv
 import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from decimal import Decimal
@@ -414,6 +416,38 @@ def test_an_answer_that_cannot_be_written_ends_in_a_sentence(
     assert done.returncode != 0
     assert b"Traceback" not in done.stderr
     assert done.stderr.endswith(b"Error: " + sentence)
+
+
+def test_where_the_warehouse_was_lost_the_way_back_is_named(synced: tuple[Path, str], tmp_path: Path) -> None:
+    folder = shutil.copytree(synced[0], tmp_path / "copy")
+    (folder / "data" / "warehouse.duckdb").unlink()
+    done = run(folder, "query", "SELECT 1")
+    assert done.returncode == 2
+    assert b"data/warehouse.duckdb (WAREHOUSE_URL, DATA_DIR): 4 observations are landed, " in done.stderr
+    assert b"`backup-shares rebuild` makes it from them" in done.stderr
+
+
+def on_a_terminal(folder: Path, *arguments: str) -> tuple[int, str]:
+    """`backup-shares ...` with a terminal as its standard output: exit code, and all that it showed."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    with subprocess.Popen(command, cwd=folder, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # so it ends where nobody holds the other side any more
+            while piece := os.read(ours, 4096):
+                shown += piece
+    os.close(ours)
+    return process.returncode, shown.decode()
+
+
+def test_a_terminal_is_shown_escapes_and_nothing_binary(synced: tuple[Path, str]) -> None:
+    folder, _ = synced
+    question = "SELECT chr(27) || '[2J' AS name, 'a' AS other"
+    assert on_a_terminal(folder, "query", question, "--format", "csv") == (0, '"name","other"\r\n"\\x1b[2J","a"\r\n')
+    assert run(folder, "query", question, "--format", "csv").stdout == b'"name","other"\r\n"\x1b[2J","a"\r\n'
+    code, shown = on_a_terminal(folder, "query", question, "--format", "parquet")
+    assert (code, "name a file with --output" in shown) == (2, True)
 
 
 def printed(answer: pa.Table, width: int, *, is_terminal: bool) -> str:

@@ -1,5 +1,6 @@
 """The demo, through the real job, a real port and the views: its numbers are the simulator's truth."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,19 @@ def in_view(demo: Demo, view: str, key: str, columns: list[str], where: str = "t
     found = {row[key]: row for row in rows}
     assert len(found) == len(rows), f"{view} has a {key} twice"
     return found
+
+
+def test_the_findings_of_each_page_are_those_of_the_day_before_with_the_new_and_without_the_resolved(
+    demo: Demo,
+) -> None:
+    pages = sorted(warehouse_file(demo.address).with_name("reports").glob("2026-*.html"))
+    texts = [re.sub(r"\s*<[^>]*>\s*", " ", page.read_text(encoding="utf-8")) for page in pages]
+    first, *later = (re.search(r"Open findings +(\d+) +(?:(\d+) new, (\d+) resolved)?", text) for text in texts)
+    assert len(later) == DAYS - 1
+    standing = int(first[1])
+    for found in later:
+        standing += int(found[2]) - int(found[3])
+        assert int(found[1]) == standing
 
 
 @pytest.mark.parametrize("day", range(DAYS))

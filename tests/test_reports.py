@@ -479,6 +479,11 @@ def test_what_cannot_be_asked_is_refused_in_words(run, arguments, words):
             "is known of 2026-02-27: the first proven observation is of 2026-02-28",
         ),
         (
+            ["sync_runs", "-p", "since=2026-03-06"],
+            "proven since 2026-03-06: the last proven observation is of 2026-03-05; try -p since=2026-02-28",
+        ),
+        (["first_ever_recipients", "-p", "since=2026-03-05"], ""),
+        (
             ["active_shares", "-p", "project=\x1b[2J"],
             "nothing was ever observed of the project \\x1b[2J: look at its id",
         ),

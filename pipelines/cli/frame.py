@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.errors import BackupSharesError, ConfigurationError, system_words
+from pipelines.errors import BackupSharesError, ConfigurationError, printable, system_words
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def answer_options(command: Callable[..., None]) -> Callable[..., None]:
 def check_output(kind: str, output: Path | None) -> None:
     if kind == "table" and output is not None:
         raise click.UsageError("--output goes with --format csv, json, jsonl or parquet")
+    if kind == "parquet" and output is None and sys.stdout.isatty():
+        raise click.UsageError("parquet is nothing for a terminal: name a file with --output")
 
 
 def deliver(answer: "pa.Table", kind: str, output: Path | None) -> None:
@@ -61,7 +63,7 @@ def deliver(answer: "pa.Table", kind: str, output: Path | None) -> None:
     except (ValueError, OverflowError, NotImplementedError) as error:
         raise click.ClickException(f"the answer cannot be written as {kind}: {error}") from None
     if output is None:
-        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.write(_for_terminal(content) if sys.stdout.isatty() else content)
         return
     try:
         output.write_bytes(content)
@@ -69,16 +71,27 @@ def deliver(answer: "pa.Table", kind: str, output: Path | None) -> None:
         raise click.ClickException(f"--output: cannot write {output}: {system_words(error)}") from None
 
 
+def _for_terminal(content: bytes) -> bytes:
+    """Strangers wrote the texts: a terminal would obey what they hold. A file or a pipe gets every byte as it is."""
+    lines = [line.removesuffix("\r") for line in content.decode().split("\n")]
+    return "\n".join(printable(line, len(line)) for line in lines).encode()
+
+
 @contextmanager
 def published(settings: Settings) -> "Iterator[Warehouse]":
     """The warehouse, for questions; raises ConfigurationError where there is none yet."""
-    from pipelines.publish import reading
+    from pipelines.landing import landed_files
+    from pipelines.publish import reading, warehouse_name
 
-    with reading(settings.warehouse_address()) as warehouse:
+    address = settings.warehouse_address()
+    with reading(address) as warehouse:
         if warehouse is None:
-            raise ConfigurationError(
-                "there is no warehouse yet (WAREHOUSE_URL, DATA_DIR): run a sync, or `backup-shares migrate`, first"
-            )
+            landed = len(landed_files(settings.landing_folder))
+            advice = "run a sync, or `backup-shares migrate`, first"
+            if landed:
+                advice = f"{landed} observations are landed, `backup-shares rebuild` makes it from them"
+            place = f"{warehouse_name(address)} (WAREHOUSE_URL, DATA_DIR)"
+            raise ConfigurationError(f"there is no warehouse yet at {place}: {advice}")
         yield warehouse
 
 

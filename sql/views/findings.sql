@@ -7,7 +7,18 @@
 -- whole days are days in UTC. short_lived_share is an event: it is never over, and an exception that once covered it
 -- has settled it. A giver and a receiver that differ within a day are no finding. Without any policy the rules that
 -- need one are silent: untrusted_recipient, unknown_project, expired_exception, fan_out, stale_share,
--- short_lived_share.
+-- short_lived_share. All shares are judged that any listing told of, also those that projects of others give to ours:
+-- untrusted_recipient (high): the policy names the recipient neither as ours nor as trusted at that time;
+-- fan_out (high): a backup has more recipients at once than max_recipients;
+-- first_ever_recipient (medium): no listing told of this recipient before, and it was not there at the first look;
+-- short_lived_share (medium): gone less than short_lived_hours after it was granted;
+-- regranted_share (medium): the same backup is shared with the same recipient again after it was gone;
+-- failed_backup_shared (medium): the status of a shared backup begins with error, or it tells a fail reason;
+-- giver_receiver_disagree (medium): both are observed, and one lacks a share that the other shows before and after;
+-- expired_exception (medium): an exception has run out, and what it accepted still stands;
+-- stale_share (low): there for more than max_share_age_days;
+-- unknown_project (low): a project that gives or receives, and that the policy names nowhere;
+-- self_share (low): a project shares with itself.
 -- Columns:
 --   finding_id             made of rule, region and subject; the same whenever the warehouse is made again
 --   rule                   rule of the sharing policy, or of common sense

@@ -1,5 +1,5 @@
--- Since when is something known of a project, of a volume, and of anything at all?
--- Grain: one row per thing that is known: project, volume, anything.
+-- Since when, and until when, is something known of a project, of a volume, and of anything at all?
+-- Grain: one row per thing that is known: project, volume, anything. known_until: of anything, its last proof.
 with projects as (
     select observed_at as seen_at
     from observation_log
@@ -31,6 +31,7 @@ things as (
 
 select
     thing,
-    min(seen_at) as known_since
+    min(seen_at) as known_since,
+    max(seen_at) as known_until
 from things
 group by thing
