@@ -20,6 +20,7 @@ from pipelines.errors import LandingError
 from pipelines.landing import LandedFile, LandedPage, landed_file, read_landed_pages, read_observation, sha256
 from pipelines.schema import LISTING_KEY, backup_history, backup_share_history, content_columns, report
 from pipelines.story import (
+    Absence,
     BackupVersion,
     Change,
     Closing,
@@ -190,6 +191,7 @@ def _version(
     files: _Files,
 ) -> Version:
     by_id = {each["observation_id"]: each for each in observations}
+    by_time = {each["observed_at"]: each for each in observations}
     is_return = before is not None and before["valid_to"] != row["valid_from"]
     unread = {each["observation_id"]: each for each in rejects}
 
@@ -218,8 +220,10 @@ def _version(
         content={name: row[name] for name in _content_names(backup_share_history) if name != "share_id"},
         changes=_changes(backup_share_history, before, row),
         backups=tuple(_backup(each, mine[number - 1] if number else None) for number, each in enumerate(mine)),
+        absence=_absence(by_time.get(row["appeared_after"]), files) if before is None or is_return else None,
         looks_before=looks(row["appeared_after"], row["valid_from"]) if before is None or is_return else (),
         opening=Opening(files.source(opening), held.places if held else ()),
+        seen_last_in=files.source(by_time.get(row["last_seen_at"], opening)),
         looks_after=looks(row["last_seen_at"], row["valid_to"]),
         closing=closing,
     )
@@ -239,6 +243,13 @@ def _content_names(table: Table) -> list[str]:
 def _backup(row: Row, before: Row | None) -> BackupVersion:
     names = ("backup_id", "backup_name", "backup_status", "size_gb", "volume_id", "valid_from", "valid_to")
     return BackupVersion(**{name: row[name] for name in names}, changes=_changes(backup_history, before, row))
+
+
+def _absence(row: Row | None, files: _Files) -> Absence | None:
+    if row is None:
+        return None
+    source, held = files.source(row), files.held(row)
+    return Absence(source, held.walk_pages, len(held.places)) if held else Absence(source)
 
 
 def _closing(row: Row, version: Row, is_change: bool, files: _Files) -> Closing:

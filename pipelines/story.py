@@ -78,6 +78,18 @@ class Opening:
 
 
 @dataclass(frozen=True)
+class Absence:
+    """The last walk that proves that the share was not there yet. Its `walk_pages` show it `shown_count` times.
+
+    Both None where the file cannot be read.
+    """
+
+    source: Source
+    walk_pages: int | None = None
+    shown_count: int | None = None
+
+
+@dataclass(frozen=True)
 class Closing:
     """The observation that ended a version. `kind`: changed or withdrawn.
 
@@ -147,8 +159,11 @@ class Version:
     content: dict[str, Any]
     changes: tuple[Change, ...]
     backups: tuple[BackupVersion, ...]
+    absence: Absence | None
+    """None for a change, and where no walk proves that it was not there before."""
     looks_before: tuple[Look, ...]
     opening: Opening
+    seen_last_in: Source
     looks_after: tuple[Look, ...]
     closing: Closing | None
 
@@ -231,6 +246,9 @@ def as_text(story: Story) -> Iterator[str]:
 
 def _version_text(version: Version, *, is_first: bool) -> Iterator[str]:
     yield f"{_how_it_came(version, is_first=is_first)}"
+    if version.absence:
+        yield f"  proven not to be there by {_source_text(version.absence.source)}"
+        yield from (f"    {line}" for line in _pages_text(version.absence.walk_pages, version.absence.shown_count))
     yield from _looks_text(version.looks_before)
     yield f"seen first by {_source_text(version.opening.source)}"
     yield from (f"  {line}" for line in _places_text(version.opening))
@@ -245,7 +263,10 @@ def _version_text(version: Version, *, is_first: bool) -> Iterator[str]:
         name, status = _safe(backup.backup_name), _safe(backup.backup_status)
         yield f"backup {backup.backup_id}: {name} ({status}{size}) from {_time(backup.valid_from)} {until}"
         yield from (f"  changed: {_change_text(change)}" for change in backup.changes)
-    yield f"seen last at {_time(version.last_seen_at)}"
+    if version.seen_last_in == version.opening.source:
+        yield f"seen last at {_time(version.last_seen_at)}"
+    else:
+        yield f"seen last by {_source_text(version.seen_last_in)}"
     yield from _looks_text(version.looks_after)
     if version.closing:
         yield from _closing_text(version, version.closing)
@@ -298,8 +319,7 @@ def _closing_text(version: Version, closing: Closing) -> Iterator[str]:
     yield f"closed by {_source_text(closing.source)}"
     if closing.walk_pages is None:
         return
-    shows = f"it stands there {closing.shown_count} times" if closing.shown_count else "none shows it"
-    yield f"  pages of the walk: {closing.walk_pages}, {shows}"
+    yield from (f"  {line}" for line in _pages_text(closing.walk_pages, closing.shown_count))
     for place in closing.evidence:
         yield f"  asked for its backup: page {place.page_number}, {place.record_count} records; {_request_text(place)}"
     if not closing.evidence:
@@ -309,6 +329,12 @@ def _closing_text(version: Version, closing: Closing) -> Iterator[str]:
     else:
         yield "  the answers do not show it"
     yield f"  the observation {'calls' if closing.is_called_gone else 'does not call'} it gone"
+
+
+def _pages_text(walk_pages: int | None, shown_count: int | None) -> Iterator[str]:
+    if walk_pages is not None:
+        shows = f"it stands there {shown_count} times" if shown_count else "none shows it"
+        yield f"pages of the walk: {walk_pages}, {shows}"
 
 
 def _change_text(change: Change) -> str:

@@ -5,6 +5,7 @@ Not here: the bounds of versions (test_sql_bounds.py), when a share counts as wi
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,13 @@ def test_the_story_is_the_one_worked_out_by_hand(address: str, landing: Path) ->
         (day(number), "exact", FileState.WHOLE) for number in (2, 3, 7)
     ]
 
+    proofs = [
+        each.absence and (each.absence.source.observed_at, each.absence.walk_pages, each.absence.shown_count)
+        for each in giver.versions
+    ]
+    assert proofs == [(day(1), 1, 0), None, (day(6), 1, 0)]
+    assert [each.seen_last_in.observed_at for each in giver.versions] == [day(2), day(3), day(7)]
+
     changes = [[(change.field, change.before, change.after) for change in each.changes] for each in giver.versions]
     assert changes == [[], [("share_updated_at", None, day(2, 20))], []]
     assert giver.versions[0].content["from_project_id"] == ALICE
@@ -216,6 +224,8 @@ def test_the_story_as_text_is_this(file_address: str, landing: Path) -> None:
 outgoing shares of project {ALICE} (region {OUT.region}), proven last at 2026-03-07 06:00:00
   version 1: from 2026-03-02 06:00:00 to 2026-03-03 06:00:00
     appeared after 2026-03-01 06:00:00 and not after 2026-03-02 06:01:00
+      proven not to be there by {seen(1)}
+        pages of the walk: 1, none shows it
     seen first by {seen(2)}
       page 1, position 1; request req-2-1, asked 2026-03-02 06:00:02, answered 2026-03-02 06:00:03
     content: backup_id {B1}, from_project_id {ALICE}, to_project_id {BOB}, \
@@ -240,6 +250,8 @@ share_created_at 2026-02-02 00:00:00, share_updated_at null
       the observation calls it gone
   version 3: from 2026-03-07 06:00:00 on, current
     came back after 2026-03-06 06:00:00 and not after 2026-03-07 06:01:00
+      proven not to be there by {seen(6)}
+        pages of the walk: 1, none shows it
     seen first by {seen(7)}
       page 0, position 1; request req-7-0, asked 2026-03-07 06:00:00, answered 2026-03-07 06:00:01
     content: as before
@@ -350,7 +362,9 @@ def test_a_file_that_was_pruned_is_said_to_be_with_the_baseline_that_holds_it(ad
         (Said.UNPROVEN, "incomplete: rows are missing"),
         (Said.UNKNOWN, f"its pages cannot be looked at: the file {note}"),
     ]
-    assert third == was.versions[2]
+    assert third.absence is not None
+    assert (third.absence.source.file_note, third.absence.walk_pages, third.absence.shown_count) == (note, None, None)
+    assert replace(third, absence=None) == replace(was.versions[2], absence=None)
     assert [each.content for each in now.versions] == [each.content for each in was.versions]
     assert note in told(address, landing)
 
@@ -378,6 +392,9 @@ def test_what_a_file_said_that_is_not_whole_is_not_guessed(
     for version in giver.versions:
         source = version.opening.source
         assert (source.file_state, source.file_note, version.opening.places) == (state, note, ())
+    absence = giver.versions[0].absence
+    assert absence is not None
+    assert (absence.source.file_state, absence.walk_pages, absence.shown_count) == (state, None, None)
     closing = giver.versions[1].closing
     assert closing is not None
     assert (closing.source.file_state, closing.evidence, closing.is_called_gone) == (state, (), None)
