@@ -228,7 +228,8 @@ def _plain(value: Any) -> Any:
 def as_text(story: Story) -> Iterator[str]:
     """The story line by line, safe for a terminal."""
     count = len(story.witnesses)
-    yield f"share {story.share_id}, told by {count} listing{'s' if count > 1 else ''}; times are UTC"
+    yield f"share {story.share_id}, told by {count} listing{'s' if count > 1 else ''}"
+    yield "times are UTC; pages and positions count from 0; files are below LANDING_DIR"
     yield from (f"note: {remark}" for remark in story.remarks)
     for witness in story.witnesses:
         yield ""

@@ -263,7 +263,7 @@ share_created_at 2026-02-02 00:00:00, share_updated_at null
         f"incoming shares of project {BOB} (region {OUT.region}), proven last at 2026-03-02 06:00"
     )
     assert "  unreadable at 2026-03-02 06:00:00 (page 0, position 1): created_at" in receiver
-    assert text.startswith(f"share {S1}, told by 2 listings; times are UTC\n")
+    assert text.startswith(f"share {S1}, told by 2 listings\ntimes are UTC; pages and positions count from 0; ")
 
 
 # --- backups, looks ---------------------------------------------------------------------------------------------------

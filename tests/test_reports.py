@@ -211,6 +211,11 @@ EXPECTED: dict[str, tuple[dict[str, str], str, list[str]]] = {
         "to_project_id share_id backup_name size_gb last_proven_at is_proven_that_day",
         ["Bob S1 =renamed 40 d4 True"],
     ),
+    "exposure_as_of a volume": (
+        {"as_of": "2026-03-05", "volume": V2},
+        "to_project_id share_id volume_id size_gb is_proven_that_day",
+        ["Bob S5 V2 100 True", "Carol S4 V2 100 True"],
+    ),
     "exposure_as_of a day before all": ({"as_of": "2026-02-27"}, "share_id", []),
     "volume_exposure": (
         {"volume": V2},

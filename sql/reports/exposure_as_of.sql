@@ -2,6 +2,7 @@
 -- Grain: one row per share that the ledger knew at the end of the day (UTC).
 -- Parameter: as_of date = today: the day
 -- Parameter: project text = any: only shares that this project gives or receives
+-- Parameter: volume text = any: only backups of this volume
 -- Columns:
 --   region               region of the listing
 --   to_project_id        recipient: could read the backup
@@ -43,5 +44,7 @@ select
 from shares as s
 left join backups_then as b
     on s.region = b.region and s.backup_id = b.backup_id
-where cast($project as text) is null or $project in (s.from_project_id, s.to_project_id)
+where
+    (cast($project as text) is null or $project in (s.from_project_id, s.to_project_id))
+    and (cast($volume as text) is null or b.volume_id = $volume)
 order by s.region, s.to_project_id, s.from_project_id, s.share_id
