@@ -666,4 +666,25 @@ BUGS = [
         '* * *",\n        execution_timezone="Europe/Berlin"',
         "tests/test_definitions.py::test_the_schedule_is_daily_in_utc_at_the_configured_hour_and_on",
     ),
+    Bug(
+        "rebuild from a landed file that somebody has changed",
+        "pipelines/rebuild.py",
+        "if changed and not accept_loss:",
+        "if False:",
+        "tests/test_rebuild.py::test_a_landed_file_that_was_changed_is_named_and_not_taken_unless_a_person_accepts_it",
+    ),
+    Bug(
+        "blame a listing that could not be read for what others have shown since",
+        "sql/views/findings.sql",
+        "then s.seen_to + interval '1 microsecond'",
+        "then s.seen_to",
+        "tests/test_findings.py::test_a_listing_that_was_not_proven_is_not_blamed_for_what_others_have_shown_since",
+    ),
+    Bug(
+        "forget what a sync has landed and not recorded",
+        "pipelines/verdict.py",
+        "return told + [f",
+        "return told and [f",
+        "tests/test_verdict.py::test_what_is_not_as_it_should_be_turns_it_red_in_a_line_each",
+    ),
 ]
