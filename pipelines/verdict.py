@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import printable
-from pipelines.observation import Listing
+from pipelines.load import Unloaded
 
 TOLERATED_REJECTS = 0.05
 """Share of a listing's records that may be quarantined before the sync turns red; a single one never does."""
@@ -16,15 +16,6 @@ SHOWN_DRIFT = 20
 """Lines that may tell what is new in the answers; the view has all of it."""
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Unrecorded:
-    """A landed observation that is not in the warehouse."""
-
-    listing: Listing
-    file_name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,7 @@ class Finished:
 
     listings: Sequence[Row]
     drift: Sequence[Row] = ()
-    unrecorded: Sequence[Unrecorded] = ()
+    unrecorded: Sequence[Unloaded] = ()
     unobserved: Sequence[str] = ()
     policy: Sequence[str] = ()
     lost: Sequence[str] = ()
@@ -51,7 +42,7 @@ class Finished:
     def problems(self) -> list[str]:
         """A line for each listing that is not proven, or proven and not recorded."""
         told = [f"{_name(row)}: {row['status']}, {row['reason']}" for row in self.listings if not row["is_proven"]]
-        return told + [f"{each.file_name}: {each.reason}" for each in self.unrecorded]
+        return told + [f"{each.file.name}: {each.reason}" for each in self.unrecorded]
 
 
 def why_red(finished: Finished) -> str:
@@ -68,7 +59,7 @@ def why_red(finished: Finished) -> str:
 
 def _summary(finished: Finished) -> str:
     unproven = {_name(row) for row in finished.listings if not row["is_proven"]}
-    unproven |= {f"{each.listing.direction} {each.listing.project_id}" for each in finished.unrecorded}
+    unproven |= {f"{each.file.listing.direction} {each.file.listing.project_id}" for each in finished.unrecorded}
     count = len(unproven | {_name(row) for row in finished.listings})
     if not count:
         return "No listing was observed."

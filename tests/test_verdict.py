@@ -1,11 +1,14 @@
 """When a sync is red, and what is said of it. Not here: that the job says it (test_definitions.py)."""
 
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from pipelines.observation import Direction, Listing
-from pipelines.verdict import Finished, Unrecorded, remarks, why_red
+from pipelines.landing import landed_file
+from pipelines.load import Unloaded
+from pipelines.verdict import Finished, remarks, why_red
 
 
 def row(project: str, **more: Any) -> dict[str, Any]:
@@ -16,7 +19,10 @@ def row(project: str, **more: Any) -> dict[str, Any]:
 
 
 FAILED = row("b", status="failed", is_proven=False, reason="HTTP 403")
-NOT_RECORDED = Unrecorded(Listing("r1", "c", Direction.INCOMING), "r1/c/incoming/x.parquet", "it is damaged")
+NAME = f"r1/{'c' * 32}/incoming/20260301T060000000000Z_{UUID(int=1)}.parquet"
+FILE = landed_file(Path("landing"), NAME)
+assert FILE is not None
+NOT_RECORDED = Unloaded(FILE, "it is damaged")
 
 
 def test_a_sync_that_proved_all_its_listings_is_green_and_without_remark() -> None:
@@ -44,7 +50,7 @@ def test_a_sync_that_observed_nothing_is_empty() -> None:
             [
                 "2 of 3 listings are not proven; the others are published.",
                 "outgoing b: failed, HTTP 403",
-                "r1/c/incoming/x.parquet: it is damaged",
+                f"{NAME}: it is damaged",
             ],
         ),
         (

@@ -36,10 +36,9 @@ def migrate() -> None:
 def rebuild(verify: bool, accept_loss: bool) -> None:
     """Make the warehouse again from the landing, and publish it in one step.
 
-    Exit codes: 0 done, or no difference and nothing waits; 1 a difference, a landed file that is not what was recorded
-    (SHA-256), landed files that are not recorded yet (a
-    warehouse that somebody emptied looks the same), or nothing was published: a landed observation cannot be loaded, or
-    what is recorded would be lost.
+    Exit codes: 0 done, or no difference and nothing waits; 1 a difference, landed files that are not what was recorded
+    (SHA-256), or not recorded yet (a warehouse that somebody emptied looks the same), or nothing was published: a
+    landed observation cannot be loaded, or what is recorded would be lost.
     """
     from pipelines import rebuild as verb
     from pipelines.publish import warehouse_name

@@ -60,7 +60,7 @@ def demo(days: int) -> None:
 def _day_line(day: int, warehouse: "Warehouse | None", sync_id: str) -> str:
     if warehouse is None:
         return f"day {day}: nothing was published"
-    rows = _listing_status(warehouse, sync_id)
+    rows = warehouse.query(report("listing_status"), sync_id=sync_id).to_pylist()
     proven = sum(row["is_proven"] for row in rows)
     today = warehouse.query(report("changes_per_day"), since=None).to_pylist()[-1]
     if today["change_date"] != rows[0]["observed_at"].date():
@@ -128,12 +128,14 @@ def _sync(settings: Settings, found: "list[Account]", log_level: str, said: dict
     definitions = build_definitions(lambda: settings, find_accounts=lambda _: found)
     outcome = run_job(definitions, JOB_NAME, home, log_level=log_level, **said)
     with reading(settings.warehouse_address()) as warehouse:
-        rows = _listing_status(warehouse, outcome.sync_id)
-        if warehouse is not None and rows:
-            status = warehouse.query(report("listing_status"), sync_id=outcome.sync_id)
-            # What is not proven has its lines below.
-            told = [name for name in SHOWN_WHERE_ANY if any(row[name] for row in rows if row["is_proven"])]
-            print_table(console_for_people(), status.select([*SHOWN, *told]))
+        if warehouse is None:
+            return outcome, []
+        status = warehouse.query(report("listing_status"), sync_id=outcome.sync_id)
+    rows = status.to_pylist()
+    if rows:
+        # What is not proven has its lines below.
+        told = [name for name in SHOWN_WHERE_ANY if any(row[name] for row in rows if row["is_proven"])]
+        print_table(console_for_people(), status.select([*SHOWN, *told]))
     return outcome, rows
 
 
@@ -146,10 +148,3 @@ def report(name: str) -> str:
     from pipelines.schema import report
 
     return report(name)
-
-
-def _listing_status(warehouse: "Warehouse | None", sync_id: str) -> list[dict[str, Any]]:
-    if warehouse is None:
-        return []
-    rows: list[dict[str, Any]] = warehouse.query(report("listing_status"), sync_id=sync_id).to_pylist()
-    return rows

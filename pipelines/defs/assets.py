@@ -32,7 +32,7 @@ from pipelines.observation import TOLERATED_SKEW, WRONG_CLOCK, Listing, rename_w
 from pipelines.policy_landing import land_policy
 from pipelines.rebuild import missing_files
 from pipelines.schema import arrow_type, backup_history, backup_share_history, content_columns, report
-from pipelines.verdict import Finished, Unrecorded, remarks, why_red
+from pipelines.verdict import Finished, remarks, why_red
 from pipelines.warehouse import Ledger, Warehouse
 
 GROUP = "backup_shares"
@@ -300,10 +300,7 @@ def _finished(context: dg.AssetExecutionContext, published: Warehouse, landing: 
     return Finished(
         listings=published.query(report("listing_status"), sync_id=sync_id).to_pylist(),
         drift=published.query(report("new_drift"), sync_id=sync_id).to_pylist(),
-        unrecorded=[
-            Unrecorded(each.file.listing, each.file.name, each.reason)
-            for each in unrecorded_files(landing, published.ledger(), sync_id)
-        ],
+        unrecorded=unrecorded_files(landing, published.ledger(), sync_id),
         unobserved=said.get(UNOBSERVED, []),
         policy=[*filter(None, [problem]), *policies],
         lost=missing_files(published, landing),
