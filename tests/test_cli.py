@@ -421,10 +421,11 @@ def test_an_answer_that_cannot_be_written_ends_in_a_sentence(
 def test_where_the_warehouse_was_lost_the_way_back_is_named(synced: tuple[Path, str], tmp_path: Path) -> None:
     folder = shutil.copytree(synced[0], tmp_path / "copy")
     (folder / "data" / "warehouse.duckdb").unlink()
+    landed = len(list((folder / "data" / "landing").glob("*/*/*/*.parquet")))
     done = run(folder, "query", "SELECT 1")
-    assert done.returncode == 2
-    assert b"data/warehouse.duckdb (WAREHOUSE_URL, DATA_DIR): 4 observations are landed, " in done.stderr
-    assert b"`backup-shares rebuild` makes it from them" in done.stderr
+    assert (done.returncode, landed >= 4) == (2, True)
+    told = f"data/warehouse.duckdb (WAREHOUSE_URL, DATA_DIR): {landed} observations are landed, `backup-shares rebuild`"
+    assert told in done.stderr.decode()
 
 
 def on_a_terminal(folder: Path, *arguments: str) -> tuple[int, str]:
