@@ -38,12 +38,12 @@
 --   exception_reason       why it was accepted
 --   exception_expires_on   last day of that exception, UTC
 --   first_seen             when the condition began first, UTC
---   known_since            since when that can be known: the observation that showed it, or when the policy came by
---                          which it is found; of the last time that it began, UTC
 --   last_seen              until when it surely held, UTC
 --   resolved_at            since when it is over, UTC; null: it is not
 --   occurrence_count       how often it began
 --   detail                 the finding in a sentence
+--   known_since            since when the condition can be known: the observation that showed it, or when the policy
+--                          came by which it is found; of the last time that it began, UTC
 with ledger as (
     select
         max(observed_at) as as_of,
@@ -1029,7 +1029,6 @@ select
     reason as exception_reason,
     expires_on as exception_expires_on,
     first_seen,
-    known_since,
     least(held_until, as_of) as last_seen,
     case when state = 'resolved' then held_until end as resolved_at,
     cast(occurrence_count as bigint) as occurrence_count,
@@ -1058,5 +1057,6 @@ select
         when 'unknown_project'
             then 'project ' || project_id || ' takes part in sharing, and the policy does not name it'
         else 'exception ' || exception_id || ' has run out, and what it accepted still stands'
-    end || case when state = 'resolved' then ' (over; it began on ' else ' (since ' end || since || ')' as detail
+    end || case when state = 'resolved' then ' (over; it began on ' else ' (since ' end || since || ')' as detail,
+    known_since
 from judged
