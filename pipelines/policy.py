@@ -113,7 +113,7 @@ class Recipient(_Part):
 
 def _known_rule(name: str) -> str:
     if name not in RULES:
-        raise ValueError(f"is no rule{_meant(name, list(RULES))}")
+        raise ValueError(f"is {printable(name, 40)!r}, which is no rule{_meant(name, list(RULES))}")
     return name
 
 

@@ -75,7 +75,9 @@ def _losses(address: str, landing: Path, rebuilt: Warehouse) -> tuple[list[str],
 def changed_files(published: Warehouse | Snapshot, rebuilt: Warehouse) -> list[str]:
     """Landing files that were recorded with another SHA-256 than `rebuilt` found, oldest first."""
     recorded, found = (
-        each.query("SELECT observation_id, landing_file, landing_sha256 FROM observations ORDER BY observed_at, 2")
+        each.query(
+            "SELECT observation_id, landing_file, landing_sha256 FROM observations ORDER BY observed_at, landing_file"
+        )
         for each in (published, rebuilt)
     )
     now = dict(zip(found["observation_id"].to_pylist(), found["landing_sha256"].to_pylist(), strict=True))

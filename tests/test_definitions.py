@@ -202,6 +202,19 @@ def test_a_failure_that_nobody_foresaw_is_told_with_its_traceback_and_in_a_line(
     assert f'File "{__file__}", line' in told
 
 
+def test_a_run_that_was_interrupted_says_so(
+    settings: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: Any) -> Any:
+        raise dg.DagsterExecutionInterruptedError
+
+    definitions = build_definitions(lambda: settings, find_accounts=interrupted, now=lambda: NOON)
+
+    assert not run_job(definitions, JOB_NAME, tmp_path / "home").succeeded
+
+    assert "Execution was interrupted unexpectedly" in capfd.readouterr().err
+
+
 def test_pages_that_were_landed_but_not_recorded_are_recorded_by_materializing_the_histories(
     settings: Settings, service: Service, world: World
 ) -> None:

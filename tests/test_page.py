@@ -285,7 +285,9 @@ def test_the_command_writes_the_page_and_tells_where(tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("WAREHOUSE_URL", raising=False)
     ask = CliRunner().invoke
-    assert "there is no warehouse yet" in ask(main, ["daily-report"]).output
+    told = ask(main, ["daily-report"]).output
+    assert "there is no warehouse yet" in told
+    assert "run a sync, or `backup-shares migrate`, first" in told
     with writing(f"duckdb:///{tmp_path / 'data' / 'warehouse.duckdb'}") as warehouse:
         record_diary(warehouse, 1)
     assert ask(main, ["daily-report"]).output.strip() == str(tmp_path / "data" / "reports" / "2026-02-28.html")

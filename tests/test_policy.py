@@ -93,7 +93,7 @@ def test_the_example_is_a_policy_and_shows_every_part() -> None:
         ),
         (
             GOOD + EXEMPT + f"rule: fanout, backup: {B1}, expires: 2026-03-01}}",
-            ", line 4: exceptions[0].rule is no rule: did you mean fan_out?",
+            ", line 4: exceptions[0].rule is 'fanout', which is no rule: did you mean fan_out?",
         ),
         (
             GOOD + EXEMPT + f"rule: fan_out, share: {S1}, expires: 2026-03-01}}",
@@ -140,7 +140,7 @@ def test_everything_that_is_wrong_is_told_at_once(file: Path) -> None:
         f"line 4: projects name {ALICE} twice",
         "line 3: projects[1].owner is missing",
         "line 3: projects[1].onwer is unknown: did you mean owner?",
-        "line 6: exceptions[0].rule is no rule: did you mean fan_out?",
+        "line 6: exceptions[0].rule is 'fanout', which is no rule: did you mean fan_out?",
         "line 6: exceptions[0].backup is not an",
         "line 6: exceptions[0].expires is not a day: write it as 2026-12-31",
         "line 7: exceptions[1] is not usable: names with values are expected, as `name: value`",

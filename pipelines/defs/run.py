@@ -97,9 +97,12 @@ class _Lines(logging.Formatter):
 def _is_news(record: logging.LogRecord) -> bool:
     """Not what RunOutcome says of a failure that is ours: Dagster would tell it twice, with where in Dagster it was."""
     event = record.__dict__.get("dagster_meta", {}).get("dagster_event")
-    if event is None or not event.is_failure:
+    if event is None:
         return True
-    return event.is_step_failure and not _is_ours(event)
+    if event.event_type is dg.DagsterEventType.RUN_FAILURE:
+        # A run can also fail, or be interrupted, by itself: then nobody else says so.
+        return event.job_failure_data.first_step_failure_event is None
+    return not (event.is_step_failure and _is_ours(event))
 
 
 def _is_ours(event: dg.DagsterEvent) -> bool:
