@@ -34,13 +34,16 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import RootTransaction
 from sqlalchemy.exc import OperationalError, SAWarning
 
+from pipelines.connect import open_clouds, utc_now
 from pipelines.errors import BackupSharesError
+from pipelines.extract import Options, observe_listings
 from pipelines.landing import landed_files, sweep
-from pipelines.load import load_pending, pending_files, stage
+from pipelines.load import known_shares, load_pending, pending_files, stage
 from pipelines.observation import Observation
 from pipelines.publish import reading, writing
 from pipelines.rebuild import verify
 from pipelines.schema import FACTS
+from pipelines.settings import Settings
 from pipelines.warehouse import Ledger, Warehouse
 from tests.oracle import land
 from tests.postgres import Postgres
@@ -539,10 +542,38 @@ def full_disks(sizes: Sequence[int]) -> dict[str, Harm]:
 # --- whole syncs ------------------------------------------------------------------------------------------------------
 
 
-def backup_shares(arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> Any:
-    """The command with only these settings; its exit code. What it prints is in `printed`."""
+def whole_sync(house: House, environment: dict[str, str]) -> Any:
+    """`backup-shares sync` with only these settings; its exit code. What it prints is in `printed`."""
     from pipelines.cli import main
 
+    _move_into(house.folder, environment)
+    try:
+        main(["sync", "--quiet"])
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def sync_without_dagster(house: House, environment: dict[str, str]) -> int:
+    """The verbs that the assets call, from the first request to what is published; 0 where nothing was left over."""
+    _move_into(house.folder, environment)
+    settings = Settings()
+    with open_clouds(settings) as clouds, reading(house.address) as published:
+        seen = observe_listings(
+            clouds.clients,
+            house.landing,
+            sync_id=f"process {os.getpid()}",
+            now=utc_now,
+            known=known_shares(published, house.landing),
+            options=Options(concurrency=settings.vbs_concurrency),
+        )
+        is_proven = all([each.status.is_proven for _, each in seen])
+    complaints = house.load()
+    print(*complaints, sep="\n", flush=True)
+    return int(bool(complaints) or not is_proven)
+
+
+def _move_into(folder: Path, environment: dict[str, str]) -> None:
     for name in [name for name in os.environ if name.startswith(("VBS_", "OS_", "DAGSTER_"))]:
         del os.environ[name]
     os.environ.update(environment)
@@ -551,11 +582,6 @@ def backup_shares(arguments: Sequence[str], folder: Path, environment: dict[str,
     printed = os.open(folder / "printed", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for standard in (1, 2):
         os.dup2(printed, standard)
-    try:
-        main(list(arguments))
-    except SystemExit as end:
-        return end.code
-    return 0
 
 
 def race(house: House, start: Any, end: Any, rounds: int) -> list[str]:

@@ -35,7 +35,6 @@ from tests.crash import (
     House,
     Landed,
     Promise,
-    backup_shares,
     begin,
     call,
     compare_while_syncing,
@@ -50,7 +49,9 @@ from tests.crash import (
     race,
     sync_as_nobody,
     sync_that_dies,
+    sync_without_dagster,
     watch,
+    whole_sync,
 )
 from tests.oracle import (
     B1,
@@ -369,19 +370,12 @@ def kill_loads(ground: "Builder", folder: Path, seed: int, wanted: int, tell: Ca
     return outcomes
 
 
-@pytest.mark.parametrize(("engine", "kills"), [("duckdb", 100), ("postgresql", 50)], indirect=["engine"])
-def test_a_load_killed_at_any_moment_leaves_a_whole_state_and_needs_no_hands(ground, engine, kills, tmp_path, tell):
-    outcomes = kill_loads(ground, tmp_path, 20260301, kills, tell)
-    assert outcomes["before"] > 0
-    assert engine == "postgresql" or not outcomes["between"], "a DuckDB file is published at once"
-
-
 @pytest.mark.parametrize("engine", ["duckdb"], indirect=True)
 def test_two_first_syncs_at_once_in_a_new_folder_do_not_make_the_tables_of_dagster_twice(ground):
     house, world = ground.house("house"), World(projects=1, shares=5)
     with serve(Service(world, token="token")) as url, ExitStack() as stack:
-        sync = (backup_shares, ["sync", "--quiet"], house.folder, settings_of(house, url, world))
-        both = [stack.enter_context(forked(*sync)) for _ in range(2)]
+        settings = settings_of(house, url, world)
+        both = [stack.enter_context(forked(whole_sync, house, settings)) for _ in range(2)]
         for process in both:
             begin(process)
         codes = [process.line.recv() for process in both]
@@ -404,11 +398,13 @@ def parts(**counts: int) -> Any:
 
 @pytest.mark.soak
 @parts(duckdb=7, postgresql=4)
-def test_hundreds_of_loads_killed_leave_whole_states(ground, part, tmp_path, tell):
-    kill_loads(ground, tmp_path, int(time.time()) + part, 100, tell)
+def test_hundreds_of_loads_killed_leave_whole_states(ground, engine, part, tmp_path, tell):
+    outcomes = kill_loads(ground, tmp_path, int(time.time()) + part, 100, tell)
+    assert outcomes["before"] > 0
+    assert engine == "postgresql" or not outcomes["between"], "a DuckDB file is published at once"
 
 
-# --- whole syncs, killed and cancelled --------------------------------------------------------------------------------
+# --- syncs, from the first request on, killed and cancelled -----------------------------------------------------------
 
 
 def settings_of(house: House, url: str, world: World) -> dict[str, str]:
@@ -421,14 +417,21 @@ def settings_of(house: House, url: str, world: World) -> dict[str, str]:
         "LANDING_DIR": str(house.landing),
         "WAREHOUSE_URL": house.address,
         "DAILY_REPORT": "no",
+        "VBS_REQUESTS_PER_SECOND": "0",
     }
 
 
 class Operation:
-    """One `backup-shares sync` after the other, against the simulator on a port; some are ended before their time."""
+    """One sync after the other, against the simulator on a port; some are ended before their time.
 
-    def __init__(self, house: House, seed: int, tell: Callable[..., None]) -> None:
-        self.house, self.rng, self.seed, self.tell = house, random.Random(seed), seed, tell
+    `sync`: takes a house and settings, and returns 0 where all went well; for a forked process.
+    """
+
+    def __init__(
+        self, house: House, seed: int, tell: Callable[..., None], sync: Callable[..., Any], what: str = "whole syncs"
+    ) -> None:
+        self.house, self.rng, self.seed, self.tell, self.sync = house, random.Random(seed), seed, tell, sync
+        self.what = what
         self.world = World(projects=1, shares=30, new_rate=0.2, withdrawn_rate=0.1, change_rate=0.2)
         self.service = Service(self.world, token="token")
         self.outcomes: Counter[str] = Counter()
@@ -437,8 +440,8 @@ class Operation:
         self._clean = make_warehouse()
         self._known: set[str] = set()
 
-    def run(self, kills: int, cancels: int) -> None:
-        self.tell("whole syncs killed", 0)
+    def run(self, kills: int, cancels: int = 0) -> None:
+        self.tell(f"{self.what} killed", 0)
         with serve(self.service) as url:
             settings = settings_of(self.house, url, self.world)
             self._healthy(settings)
@@ -447,7 +450,7 @@ class Operation:
                     self.service.day += self.rng.random() < 0.7
                     self._ended(settings, self._way_to_end(kills, cancels))
                 self._healthy(settings)
-        print(f"seed {self.seed}: stopped within {self.slowest_stop:.1f} s")
+        print(f"seed {self.seed}: {dict(self.outcomes)}, stopped within {self.slowest_stop:.1f} s")
         self._clean.close()
 
     def _way_to_end(self, kills: int, cancels: int) -> str:
@@ -455,7 +458,7 @@ class Operation:
         return "killed" if self.rng.random() * sum(map(abs, left)) < left[0] else "cancelled"
 
     def _healthy(self, settings: dict[str, str]) -> None:
-        with forked(backup_shares, ["sync", "--quiet"], self.house.folder, settings) as process:
+        with forked(self.sync, self.house, settings) as process:
             begun = time.monotonic()
             begin(process)
             code = process.line.recv()
@@ -478,7 +481,7 @@ class Operation:
         return canonical(listings, share_row, "share_id")
 
     def _ended(self, settings: dict[str, str], way: str) -> None:
-        with forked(backup_shares, ["sync", "--quiet"], self.house.folder, settings) as process:
+        with forked(self.sync, self.house, settings) as process:
             after = self.rng.uniform(0, self._lasts)
             begin(process)
             process.join(after)
@@ -498,7 +501,7 @@ class Operation:
             code = process.exitcode or process.line.recv()
             if code != 0:
                 self.outcomes[way] += 1
-                self.tell(f"whole syncs {way}")
+                self.tell(f"{self.what} {way}")
                 if way == "cancelled":
                     self.slowest_stop = max(self.slowest_stop, stopped)
         self._check(what)
@@ -512,8 +515,11 @@ class Operation:
             recorded = warehouse.ledger().observation_ids
             published = facts(warehouse)
         assert recorded >= self._known, self._where(what)
+        landed = landed_files(self.house.landing)
+        if self.house.address.startswith("duckdb"):  # a file is published at once
+            assert recorded in (self._known, {file.observation_id for file in landed}), self._where(what)
         copy = House(self.house.folder / "clean", "")
-        for file in landed_files(self.house.landing):
+        for file in landed:
             if file.observation_id in recorded - self._known:
                 target = copy.landing / file.name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -526,15 +532,27 @@ class Operation:
         return f"seed {self.seed}, after {dict(self.outcomes)}: {what}"
 
 
+@pytest.mark.parametrize(("engine", "kills"), [("duckdb", 100), ("postgresql", 50)], indirect=["engine"])
+def test_a_sync_killed_at_any_moment_leaves_a_whole_state_and_needs_no_hands(ground, kills, tell):
+    Operation(ground.house("house"), 20260301, tell, sync_without_dagster, "syncs without Dagster").run(kills)
+
+
 @pytest.mark.parametrize(("engine", "kills", "cancels"), [("duckdb", 8, 4), ("postgresql", 2, 0)], indirect=["engine"])
-def test_syncs_killed_and_cancelled_at_any_moment_leave_whole_states_and_need_no_hands(ground, kills, cancels, tell):
-    Operation(ground.house("house"), 20260302, tell).run(kills, cancels)
+def test_whole_syncs_killed_and_cancelled_leave_whole_states_and_need_no_hands(ground, kills, cancels, tell):
+    Operation(ground.house("house"), 20260302, tell, whole_sync).run(kills, cancels)
 
 
 @pytest.mark.soak
 @parts(duckdb=6, postgresql=1)
-def test_hundreds_of_syncs_killed_and_cancelled_leave_whole_states(ground, part, tell):
-    Operation(ground.house("house"), int(time.time()) + part, tell).run(kills=50, cancels=10)
+def test_hundreds_of_whole_syncs_killed_and_cancelled_leave_whole_states(ground, part, tell):
+    Operation(ground.house("house"), int(time.time()) + part, tell, whole_sync).run(kills=50, cancels=10)
+
+
+@pytest.mark.soak
+@parts(duckdb=6, postgresql=3)
+def test_hundreds_of_syncs_killed_leave_whole_states(ground, part, tell):
+    what = "syncs without Dagster"
+    Operation(ground.house("house"), int(time.time()) + part, tell, sync_without_dagster, what).run(kills=150)
 
 
 # --- at the same time -------------------------------------------------------------------------------------------------
