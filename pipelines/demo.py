@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from pipelines.definitions import JOB_NAME, build_definitions
-from pipelines.defs.run import RunOutcome, run_job
+from pipelines.defs.run import RunOutcome, open_home, run_job
 from pipelines.settings import Settings, isolated_settings
 from pipelines.simulator.scenario import Scenario
 from pipelines.simulator.server import serve
@@ -53,13 +53,12 @@ class Demo:
 
     def run(self, days: int) -> Iterator[DemoDay]:
         """Sync once per simulated day; yields after each."""
-        with serve(self.service) as url:
+        with serve(self.service) as url, open_home(self.folder / "dagster_home") as instance:
             settings = self.settings(url)
             for day in range(days):
                 self.service.day = day
                 definitions = build_definitions(lambda: settings, now=partial(self.world.moment, day))
-                home = self.folder / "dagster_home"
-                yield DemoDay(day, run_job(definitions, JOB_NAME, home, log_level="CRITICAL"))
+                yield DemoDay(day, run_job(definitions, JOB_NAME, instance, log_level="CRITICAL"))
 
 
 def make_demo(folder: Path) -> Demo:

@@ -10,6 +10,7 @@ from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
@@ -46,7 +47,8 @@ class Clocks:
     def sync(self, right: datetime, error: timedelta = timedelta(0)) -> RunOutcome:
         self.right, self.ours = right, right + error
         definitions = build_definitions(lambda: self.settings, transport=transport(self.service), now=lambda: self.ours)
-        return run_job(definitions, JOB_NAME, self.settings.data_dir / "dagster_home", log_level="CRITICAL")
+        with dg.DagsterInstance.ephemeral() as instance:
+            return run_job(definitions, JOB_NAME, instance, log_level="CRITICAL")
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
         with reading(self.settings.warehouse_address()) as warehouse:

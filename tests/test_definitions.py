@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from pipelines.definitions import JOB_NAME, build_definitions
-from pipelines.defs.run import prepare_home, run_job
+from pipelines.defs.run import open_home, prepare_home, run_job
 from pipelines.errors import ConfigurationError
 from pipelines.landing import landed_files
 from pipelines.load import load_pending
@@ -55,10 +55,17 @@ def settings(world: World, tmp_path: Path) -> Settings:
     )
 
 
-def sync(settings: Settings, service: Service, now: datetime = NOON, **more: Any) -> Any:
+def opened(home: Path | None) -> dg.DagsterInstance:
+    """Dagster with a home on the disk, or with none: then it keeps nothing of a run, and is quicker."""
+    return open_home(home) if home else dg.DagsterInstance.ephemeral()
+
+
+def sync(settings: Settings, service: Service, now: datetime = NOON, home: Path | None = None, **more: Any) -> Any:
+    """One run of the job."""
     service.clock = lambda: now
     definitions = build_definitions(lambda: settings, transport=transport(service), now=lambda: now)
-    return run_job(definitions, JOB_NAME, settings.data_dir / "dagster_home", log_level="DEBUG", **more)
+    with opened(home) as instance:
+        return run_job(definitions, JOB_NAME, instance, log_level="DEBUG", **more)
 
 
 def ask(settings: Settings, sql: str) -> list[dict[str, Any]]:
@@ -156,7 +163,8 @@ def test_an_unreachable_service_publishes_nothing_and_says_so(settings: Settings
     dead = isolated_settings(**settings.model_dump() | {"vbs_endpoint": "http://127.0.0.1:9", "vbs_token": CANARY})
     definitions = build_definitions(lambda: dead, now=lambda: NOON)
 
-    outcome = run_job(definitions, JOB_NAME, tmp_path / "home", log_level="CRITICAL")
+    with open_home(tmp_path / "home") as instance:
+        outcome = run_job(definitions, JOB_NAME, instance, log_level="CRITICAL")
 
     assert not outcome.succeeded
     assert "4 of 4 listings are not proven" in outcome.failures[0]
@@ -194,7 +202,8 @@ def test_a_failure_that_nobody_foresaw_is_told_with_its_traceback_and_in_a_line(
 
     definitions = build_definitions(lambda: settings, find_accounts=broken, now=lambda: NOON)
 
-    outcome = run_job(definitions, JOB_NAME, tmp_path / "home")
+    with open_home(tmp_path / "home") as instance:
+        outcome = run_job(definitions, JOB_NAME, instance)
 
     assert outcome.failures == ["backup_share_pages: RuntimeError: nobody foresaw this"]
     told = capfd.readouterr().err
@@ -210,7 +219,8 @@ def test_a_run_that_was_interrupted_says_so(
 
     definitions = build_definitions(lambda: settings, find_accounts=interrupted, now=lambda: NOON)
 
-    assert not run_job(definitions, JOB_NAME, tmp_path / "home").succeeded
+    with open_home(tmp_path / "home") as instance:
+        assert not run_job(definitions, JOB_NAME, instance).succeeded
 
     assert "Execution was interrupted unexpectedly" in capfd.readouterr().err
 
@@ -301,7 +311,7 @@ def test_no_secret_is_found_in_anything_that_a_sync_writes(
     settings: Settings, service: Service, capfd: pytest.CaptureFixture[str]
 ) -> None:
     service.faults = [Fault(Operation.DETAIL, nth=1, status=401), Fault(Operation.COUNT, nth=2, status=500)]
-    sync(settings, service)
+    sync(settings, service, home=settings.data_dir / "dagster_home")
 
     written = [path for path in settings.data_dir.rglob("*") if path.is_file()]
     assert len(written) > 5
@@ -421,9 +431,10 @@ def in_clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return write
 
 
-def run(settings: Settings) -> Any:
+def run(settings: Settings, home: Path | None = None) -> Any:
     definitions = build_definitions(lambda: settings, now=lambda: NOON)
-    return run_job(definitions, JOB_NAME, settings.data_dir / "dagster_home", log_level="DEBUG")
+    with opened(home) as instance:
+        return run_job(definitions, JOB_NAME, instance, log_level="DEBUG")
 
 
 def logins(service: Service) -> int:
@@ -600,11 +611,12 @@ def test_no_secret_of_a_cloud_is_found_in_anything_that_a_sync_writes(
     service = Recording(world, account=USER)
     with serve(service) as url:
         settings = in_clouds(sim={"auth_url": url})
-        run(settings)
+        home = settings.data_dir / "dagster_home"
+        run(settings, home)
         service.faults = [Fault(Operation.DETAIL, nth=1, status=401), Fault(Operation.TOKEN, nth=2, status=503)]
-        run(settings)
+        run(settings, home)
         service.faults = [Fault(Operation.TOKEN, status=401)]
-        run(settings)
+        run(settings, home)
 
     secrets = [PASSWORD.encode(), *filter(None, issued)]
     assert len(secrets) > 5

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from pipelines.cli import main
 from pipelines.definitions import JOB_NAME, build_definitions
-from pipelines.defs.run import RunOutcome, run_job
+from pipelines.defs.run import RunOutcome, open_home, run_job
 from pipelines.landing import landed_files, read_pages
 from pipelines.observation import Direction, Listing
 from pipelines.publish import reading
@@ -99,7 +99,8 @@ def strike(text: str, project: str) -> Behaviour:
 def run(settings: Settings, service: Service, now: datetime) -> RunOutcome:
     service.clock = lambda: now
     definitions = build_definitions(lambda: settings, transport=transport(service), now=lambda: now)
-    return run_job(definitions, JOB_NAME, settings.data_dir / "dagster_home", log_level="DEBUG")
+    with open_home(settings.data_dir / "dagster_home") as instance:
+        return run_job(definitions, JOB_NAME, instance, log_level="DEBUG")
 
 
 def truth(service: Service) -> dict[tuple[str, str], dict[str, Any]]:

@@ -119,14 +119,14 @@ def _checked_settings() -> "tuple[Settings, list[Account]]":
 
 def _sync(settings: Settings, found: "list[Account]", log_level: str, said: dict[str, bool]) -> Any:
     from pipelines.definitions import JOB_NAME, build_definitions
-    from pipelines.defs.run import run_job
+    from pipelines.defs.run import open_home, run_job
     from pipelines.output import print_table
     from pipelines.publish import reading
 
-    home = settings.dagster_home
     # The job goes on with these logins: a second one for the same run would count against the account.
     definitions = build_definitions(lambda: settings, find_accounts=lambda _: found)
-    outcome = run_job(definitions, JOB_NAME, home, log_level=log_level, **said)
+    with open_home(settings.dagster_home) as instance:
+        outcome = run_job(definitions, JOB_NAME, instance, log_level=log_level, **said)
     with reading(settings.warehouse_address()) as warehouse:
         if warehouse is None:
             return outcome, []

@@ -43,8 +43,10 @@ def prepare_home(folder: Path) -> Path:
     return home
 
 
-def _opened(home: Path) -> dg.DagsterInstance:
-    """Dagster makes its tables when it opens them for the first time, and two that do so at once make them twice."""
+def open_home(folder: Path) -> dg.DagsterInstance:
+    """A DAGSTER_HOME as `prepare_home` makes it, open until the end of a `with`."""
+    home = prepare_home(folder)
+    # Dagster makes its tables when it opens them for the first time, and two that do so at once make them twice.
     descriptor = os.open(home, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -54,23 +56,22 @@ def _opened(home: Path) -> dg.DagsterInstance:
 
 
 def run_job(
-    definitions: dg.Definitions, job_name: str, home: Path, *, log_level: str = "INFO", **said: bool
+    definitions: dg.Definitions, job_name: str, instance: dg.DagsterInstance, *, log_level: str = "INFO", **said: bool
 ) -> RunOutcome:
     """Run the job to its end; the run and its events stand in the UI of the same DAGSTER_HOME afterwards.
 
     `said`: what a person says of this run, fields of SyncConfig. What is logged goes to standard error, a line each.
     """
-    with _opened(prepare_home(home)) as instance:
-        job = definitions.resolve_job_def(job_name).with_logger_defs({"console": _console})
-        result = job.execute_in_process(
-            run_config={
-                "loggers": {"console": {"config": {"log_level": log_level}}},
-                "ops": {"backup_share_pages": {"config": said}},
-            },
-            instance=instance,
-            raise_on_error=False,
-        )
-        return RunOutcome(result.run_id, result.success, [*_failed_checks(result), *map(_told, _failed_steps(result))])
+    job = definitions.resolve_job_def(job_name).with_logger_defs({"console": _console})
+    result = job.execute_in_process(
+        run_config={
+            "loggers": {"console": {"config": {"log_level": log_level}}},
+            "ops": {"backup_share_pages": {"config": said}},
+        },
+        instance=instance,
+        raise_on_error=False,
+    )
+    return RunOutcome(result.run_id, result.success, [*_failed_checks(result), *map(_told, _failed_steps(result))])
 
 
 @dg.logger({"log_level": str}, description="One line for each message, as people read it.")
