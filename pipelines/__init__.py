@@ -31,7 +31,7 @@
                      passes.py       one pass: which page next, up to where all was seen
                      rows.py         what a proof sees of a record, and the orders rows may come in
                      confirm.py      what is absent: is it gone?
-    Verb 2 normalize normalize.py    pages -> frames
+    Verb 2 normalize normalize.py    pages -> tables
                      records.py      the rules for one record
                      drift.py        what the API says that is not known
                      delta.py        what differs, byte for byte

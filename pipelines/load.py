@@ -3,7 +3,7 @@
 The landing is the truth, the warehouse a fold over it. So a sync records whatever is landed and not recorded yet,
 its own observations and those of a sync that was killed or met a warehouse that was down; a fresh warehouse beside an
 old landing is filled from the first day on, or from the baseline of a landing that was pruned.
-Staging holds normalized frames between two steps of a sync; losing it costs time only.
+Staging holds normalized tables between two steps of a sync; losing it costs time only.
 Not here: what recording does (record.py), what a page means (normalize.py).
 """
 
@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 
 from pipelines import baseline
@@ -39,12 +38,11 @@ from pipelines.landing import (
     read_pages,
     sha256,
 )
-from pipelines.normalize import Normalized, Since, normalize_difference, normalize_pages
+from pipelines.normalize import Normalized, Since, Tables, normalize_difference, normalize_pages
 from pipelines.observation import Listing, Observation
 from pipelines.policy_landing import landed_policy_names, read_landed_policy
 from pipelines.warehouse import Ledger, Warehouse
 
-_FRAMES = ("shares", "backups", "rejected", "drift")
 _MARK = b"staged"
 
 
@@ -101,8 +99,8 @@ def known_shares(warehouse: Warehouse | None, landing: Path) -> Callable[[Listin
         found = warehouse.open_shares(listing) if warehouse else {}
         for file in files:
             if file.listing == listing:
-                shares = normalize_landed(file, read_observation(file)).shares
-                found |= dict(zip(shares["share_id"], shares["backup_id"], strict=True))
+                shares = normalize_landed(file, read_observation(file)).tables.shares
+                found |= dict(zip(shares["share_id"].to_pylist(), shares["backup_id"].to_pylist(), strict=True))
         return found
 
     return known
@@ -116,7 +114,7 @@ def _unknown(error: WarehouseError) -> Callable[[Listing], dict[str, str]]:
 
 
 def normalize_landed(file: LandedFile, observation: Observation) -> Normalized:
-    """The frames of a landed observation; empty where nothing is proven, as nothing of it is published."""
+    """The tables of a landed observation; empty where nothing is proven, as nothing of it is published."""
     pages = read_pages(file) if observation.status.is_proven else ()
     try:
         return normalize_pages(pages, observation.excluded_ids)
@@ -244,7 +242,7 @@ def _record(warehouse: Warehouse, file: LandedFile, staging: Path) -> None:
 
 
 def stage(file: LandedFile, staging: Path, ledger: Ledger) -> Normalized:
-    """Normalize a landed observation and keep the frames for `load_pending`; raises LandingError.
+    """Normalize a landed observation and keep the tables for `load_pending`; raises LandingError.
 
     Where the pages of the observation before are at hand, only what differs from them is read.
     """
@@ -254,7 +252,7 @@ def stage(file: LandedFile, staging: Path, ledger: Ledger) -> Normalized:
         staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         aside = Path(tempfile.mkdtemp(dir=staging, prefix=f".{os.getpid()}-"))
         try:
-            _write_frames(normalized, aside)
+            _write_tables(normalized, aside)
             final = staging / file.observation_id
             shutil.rmtree(final, ignore_errors=True)
             with suppress(OSError):  # then another sync has just staged the same
@@ -266,11 +264,10 @@ def stage(file: LandedFile, staging: Path, ledger: Ledger) -> Normalized:
     return normalized
 
 
-def _write_frames(normalized: Normalized, folder: Path) -> None:
+def _write_tables(normalized: Normalized, folder: Path) -> None:
     # Two syncs may stage the same at once: the mark tells files of one from files of the other.
     mark = folder.name
-    for name in _FRAMES:
-        table = pa.Table.from_pandas(getattr(normalized, name), preserve_index=False)
+    for name, table in normalized.tables._asdict().items():
         table = table.replace_schema_metadata({_MARK: mark})
         with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as out, pa.ipc.new_file(out, table.schema) as writer:
             writer.write_table(table)
@@ -280,21 +277,20 @@ def _write_frames(normalized: Normalized, folder: Path) -> None:
 
 
 def read_staged(file: LandedFile, staging: Path) -> Normalized | None:
-    """The staged frames, or None where they are not there whole: they can always be made again."""
+    """The staged tables, or None where they are not there whole: they can always be made again."""
     folder = staging / file.observation_id
     try:
         about = json.loads((folder / "about.json").read_text())
-        frames = {name: _read_frame(folder / f"{name}.arrow", about["mark"]) for name in _FRAMES}
+        tables = Tables(*(_read_table(folder / f"{name}.arrow", about["mark"]) for name in Tables._fields))
         since = about["since"] and Since(about["since"]["observation_id"], tuple(about["since"]["left_ids"]))
-        return Normalized(**frames, conflict_count=about["conflict_count"], since=since)
+        return Normalized(tables, conflict_count=about["conflict_count"], since=since)
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
         return None
 
 
-def _read_frame(path: Path, mark: str) -> pd.DataFrame:
+def _read_table(path: Path, mark: str) -> pa.Table:
     with pa.memory_map(str(path)) as file:
         table = pa.ipc.open_file(file).read_all()
-        if (table.schema.metadata or {}).get(_MARK) != mark.encode():
-            raise ValueError("of another sync")
-        frame: pd.DataFrame = table.replace_schema_metadata({}).to_pandas(types_mapper=pd.ArrowDtype)
-    return frame
+    if (table.schema.metadata or {}).get(_MARK) != mark.encode():
+        raise ValueError("of another sync")
+    return table.replace_schema_metadata(None)

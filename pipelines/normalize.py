@@ -1,4 +1,4 @@
-"""Verb 2: pages -> frames of shares, backups, rejected records, and of what is not known. Pure: bytes in, frames out.
+"""Verb 2: pages -> tables of shares, backups, rejected records, and of what is not known. Pure: bytes in, tables out.
 
 A page goes through pyarrow's typed JSON reader, column by column, without a Python object per field. If anything in
 it is out of the ordinary (a wrong type, a doubled key, a time in another shape) that page goes through `records.py`
@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -44,25 +44,49 @@ _PAGE_SCHEMA = records.page_schema()
 _DESCRIPTION_COLUMNS = [c for c in content_columns(backup_history) if c.info.get("derived_from") == "description"]
 
 
-@dataclass(frozen=True)
-class Normalized:
-    """One listing as tables; all columns are Arrow-backed (`pd.ArrowDtype`), times are microseconds in UTC.
+class Tables(NamedTuple):
+    """One listing in Arrow; times are microseconds in UTC.
 
     `shares`: one row per share id; content columns of backup_share_history and `row_hash`.
     `backups`: one row per backup id; content columns of backup_history and `row_hash`.
     `rejected`: one row per record that could not be read; REJECTED_COLUMNS.
     `drift`: one row per field or value in the pages that is not known; DRIFT_COLUMNS.
-    `conflict_count`: shares and backups of which the listing told two things; the share told last and the newer
-    backup are in the frames.
-    `since`: the frames hold only what differs from an earlier observation, this one; None: they hold everything.
     """
 
-    shares: pd.DataFrame
-    backups: pd.DataFrame
-    rejected: pd.DataFrame
-    drift: pd.DataFrame
+    shares: pa.Table
+    backups: pa.Table
+    rejected: pa.Table
+    drift: pa.Table
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """One listing as tables, and each of them as a pandas frame of the same name on the same memory (`pd.ArrowDtype`).
+
+    `conflict_count`: shares and backups of which the listing told two things; the share told last and the newer
+    backup are in the tables.
+    `since`: the tables hold only what differs from an earlier observation, this one; None: they hold everything.
+    """
+
+    tables: Tables
     conflict_count: int
     since: "Since | None" = None
+
+    @property
+    def shares(self) -> pd.DataFrame:
+        return _frame(self.tables.shares)
+
+    @property
+    def backups(self) -> pd.DataFrame:
+        return _frame(self.tables.backups)
+
+    @property
+    def rejected(self) -> pd.DataFrame:
+        return _frame(self.tables.rejected)
+
+    @property
+    def drift(self) -> pd.DataFrame:
+        return _frame(self.tables.drift)
 
 
 @dataclass(frozen=True)
@@ -86,21 +110,21 @@ def normalize_pages(pages: Iterable[bytes], excluded_ids: Collection[str] = ()) 
     backups, backup_conflicts, may_drift = _backups(flat)
     # Looking for what is not known costs a Python object per field, so only where there may be some.
     unknown = [] if is_plain and not (may_drift or rejected or excluded_ids) else drift.count_drift(bodies)
-    return Normalized(
+    tables = Tables(
         shares=_shares(flat),
         backups=backups,
         rejected=_rejected(rejected),
-        drift=_frame(pa.Table.from_pylist(unknown, schema=_DRIFT_SCHEMA)),
-        conflict_count=share_conflicts + backup_conflicts,
+        drift=pa.Table.from_pylist(unknown, schema=_DRIFT_SCHEMA),
     )
+    return Normalized(tables, conflict_count=share_conflicts + backup_conflicts)
 
 
 def normalize_difference(difference: Difference, earlier_id: str) -> Normalized | None:
     """What differs from the earlier observation as tables, if all of that could be read and is known; else None."""
     new, (left, unread, _) = normalize_pages([difference.new.body]), _flat([difference.left.body])
     left_ids = dict.fromkeys(left.column("share.share_id").to_pylist())
-    is_whole = len(new.shares) == difference.new.record_count and len(left_ids) == difference.left.record_count
-    if not is_whole or unread or new.conflict_count or len(new.drift):
+    is_whole = len(new.tables.shares) == difference.new.record_count and len(left_ids) == difference.left.record_count
+    if not is_whole or unread or new.conflict_count or len(new.tables.drift):
         return None
     return replace(new, since=Since(earlier_id, tuple(left_ids)))
 
@@ -149,10 +173,10 @@ def _read_exactly(number: int, body: bytes, rejected: list[dict[str, Any]]) -> p
     return pa.Table.from_pylist(good, schema=records.FLAT_SCHEMA)
 
 
-def _rejected(records_: list[dict[str, Any]]) -> pd.DataFrame:
-    frame = _frame(pa.Table.from_pylist(records_, schema=_REJECTED_SCHEMA))
+def _rejected(records_: list[dict[str, Any]]) -> pa.Table:
+    table = pa.Table.from_pylist(records_, schema=_REJECTED_SCHEMA)
     # Pages overlap by a row on purpose; one bad record is one rejection.
-    return frame.drop_duplicates("raw_json", ignore_index=True)
+    return _table(_frame(table).drop_duplicates("raw_json")) if len(table) > 1 else table
 
 
 def _read_typed(body: bytes, unknown_fields: str) -> pa.StructArray | None:
@@ -264,12 +288,12 @@ def _codes(values: pa.ChunkedArray) -> "pd.Series[int]":
     return pd.Series(values.combine_chunks().dictionary_encode().indices.to_numpy())
 
 
-def _shares(flat: pa.Table) -> pd.DataFrame:
+def _shares(flat: pa.Table) -> pa.Table:
     table = pa.table({column.name: flat.column(f"share.{column.name}") for column in _SHARE_COLUMNS})
-    return _frame(_with_row_hash(table, backup_share_history))
+    return _with_row_hash(table, backup_share_history)
 
 
-def _backups(flat: pa.Table) -> tuple[pd.DataFrame, int, bool]:
+def _backups(flat: pa.Table) -> tuple[pa.Table, int, bool]:
     """The backups, how many were told in two ways, and whether there is something in them that is not known."""
     if flat.column("backup.backup_id").null_count:
         flat = flat.filter(flat.column("backup.backup_id").is_valid())
@@ -283,8 +307,8 @@ def _backups(flat: pa.Table) -> tuple[pd.DataFrame, int, bool]:
     table = table.select([column.name for column in content_columns(backup_history)])
     table = _with_row_hash(table, backup_history)
     may_drift = has_unknown_key or drift.may_drift(table)
-    frame, conflicts = _newest_of_each_backup(table) if has_conflicts else (_frame(table), 0)
-    return frame, conflicts, may_drift
+    table, conflicts = _newest_of_each_backup(table) if has_conflicts else (table, 0)
+    return table, conflicts, may_drift
 
 
 def _without_copies(table: pa.Table) -> tuple[pa.Table, bool]:
@@ -315,7 +339,7 @@ def _with_columns(table: pa.Table, columns: list[Column[Any]], arrays: list[pa.A
     return table
 
 
-def _newest_of_each_backup(table: pa.Table) -> tuple[pd.DataFrame, int]:
+def _newest_of_each_backup(table: pa.Table) -> tuple[pa.Table, int]:
     """One row per backup. Copies in other shares are alike; where not, the last updated wins, then the hash."""
     frame = _frame(table).drop_duplicates(["backup_id", "row_hash"])
     twice = frame["backup_id"].duplicated(keep=False)
@@ -323,7 +347,7 @@ def _newest_of_each_backup(table: pa.Table) -> tuple[pd.DataFrame, int]:
     if conflicts:
         frame = frame.sort_values(["backup_updated_at", "row_hash"], na_position="first", kind="stable")
         frame = frame.drop_duplicates("backup_id", keep="last")
-    return frame.reset_index(drop=True), conflicts
+    return _table(frame), conflicts
 
 
 def _with_row_hash(table: pa.Table, target: Table) -> pa.Table:
@@ -358,3 +382,7 @@ def _as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def _frame(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
     return frame
+
+
+def _table(frame: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)

@@ -7,7 +7,6 @@ from datetime import UTC
 from functools import cache
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, case, func, insert, select
@@ -39,8 +38,8 @@ def record(
     counts = dict.fromkeys(_COUNTS, 0)
     if observation.status.is_proven:
         counts = _record_changes(connection, observation, normalized)
-        _append_of(connection, rejected_records, observation, normalized.rejected)
-        _append_of(connection, observed_drift, observation, normalized.drift)
+        _append_of(connection, rejected_records, observation, normalized.tables.rejected)
+        _append_of(connection, observed_drift, observation, normalized.tables.drift)
     row = _ledger_row(observation, file, sha256, normalized) | counts
     connection.execute(insert(observations).values(row))
 
@@ -86,13 +85,11 @@ _COUNTS = (
 
 
 def _record_changes(connection: Connection, observation: Observation, normalized: Normalized) -> dict[str, int]:
-    told_shares, told_backups = _table(normalized.shares), _table(normalized.backups)
-    rejected_shares, rejected_backups = (_ids(normalized.rejected, key) for key in ("share_id", "backup_id"))
+    told_shares, told_backups, rejected, _ = normalized.tables
+    rejected_shares, rejected_backups = (rejected[key].to_pylist() for key in ("share_id", "backup_id"))
     open_shares = _open_versions(connection, backup_share_history, observation.listing, "backup_id")
     open_backups = _open_versions(connection, backup_history, observation.listing)
-    doubtful = _doubtful(
-        connection, observation.listing, normalized, told_shares, told_backups, open_shares, open_backups
-    )
+    doubtful = _doubtful(connection, observation.listing, normalized, open_shares, open_backups)
     shares = diff_versions(
         doubtful.open_shares,
         told_shares,
@@ -125,25 +122,10 @@ def _record_changes(connection: Connection, observation: Observation, normalized
     }
 
 
-def _table(frame: pd.DataFrame) -> pa.Table:
-    return pa.Table.from_pandas(frame, preserve_index=False)
-
-
-def _ids(rejected: pd.DataFrame, key: str) -> list[str | None]:
-    ids: list[str | None] = pa.array(rejected[key]).to_pylist()
-    return ids
-
-
 def _doubtful(
-    connection: Connection,
-    listing: Listing,
-    normalized: Normalized,
-    told_shares: pa.Table,
-    told_backups: pa.Table,
-    open_shares: pa.Table,
-    open_backups: pa.Table,
+    connection: Connection, listing: Listing, normalized: Normalized, open_shares: pa.Table, open_backups: pa.Table
 ) -> Doubtful:
-    """All open versions; where the frames only hold what differs, those that may be told in another way."""
+    """All open versions; where the tables only hold what differs, those that may be told in another way."""
     if normalized.since is None:
         return Doubtful(open_shares, open_backups, open_shares.slice(0, 0))
     # What is open is what the earlier observation told if it is the last proven one, all of it could be read,
@@ -155,8 +137,8 @@ def _doubtful(
     expected = (normalized.since.observation_id, len(open_shares), len(open_backups), 0, 0, False)
     doubtful = None
     if [tuple(row) for row in earlier] == [expected]:
-        left_ids = normalized.since.left_ids
-        doubtful = without_unchanged(open_shares, open_backups, told_shares, told_backups, left_ids)
+        told, left_ids = normalized.tables, normalized.since.left_ids
+        doubtful = without_unchanged(open_shares, open_backups, told.shares, told.backups, left_ids)
     if doubtful is None:
         raise StaleDifferenceError(f"what differs in the {listing} was read against another state")
     return doubtful
@@ -169,7 +151,7 @@ def has_drift() -> ColumnElement[bool]:
 
 def _may_close(observation: Observation, normalized: Normalized) -> bool:
     # A record without readable id could be any share: then nothing is known to be missing.
-    return observation.may_close and None not in _ids(normalized.rejected, "share_id")
+    return observation.may_close and not normalized.tables.rejected["share_id"].null_count
 
 
 def _why_nothing_closes(observation: Observation, normalized: Normalized) -> str:
@@ -250,14 +232,14 @@ def _with_constants(rows: pa.Table, constants: dict[str, Any], table: Table) -> 
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _append_of(connection: Connection, table: Table, observation: Observation, frame: pd.DataFrame) -> None:
+def _append_of(connection: Connection, table: Table, observation: Observation, rows: pa.Table) -> None:
     constants = {
         "observation_id": observation.observation_id,
         **listing_values(observation.listing),
         "observed_at": observation.observed_at,
     }
-    if len(frame):
-        append(connection, table, _with_constants(_table(frame), constants, table))
+    if len(rows):
+        append(connection, table, _with_constants(rows, constants, table))
 
 
 def append(connection: Connection, table: Table, rows: pa.Table) -> None:
@@ -277,7 +259,7 @@ def _ledger_row(observation: Observation, file: LandedFile, sha256: str, normali
         "is_proven": observation.status.is_proven,
         "may_close": _may_close(observation, normalized),
         "reason": observation.reason or _why_nothing_closes(observation, normalized),
-        "rejected_count": len(normalized.rejected),
+        "rejected_count": len(normalized.tables.rejected),
         "conflict_count": normalized.conflict_count,
         "landing_file": file.name,
         "landing_sha256": sha256,

@@ -368,7 +368,7 @@ BUGS = [
     Bug(
         "close although a record without readable id was met",
         "pipelines/record.py",
-        'return observation.may_close and None not in _ids(normalized.rejected, "share_id")',
+        'return observation.may_close and not normalized.tables.rejected["share_id"].null_count',
         "return observation.may_close",
         "tests/test_warehouse.py::test_what_may_be_behind_an_unreadable_record_stays_open",
     ),
@@ -686,5 +686,20 @@ BUGS = [
         "return told + [f",
         "return told and [f",
         "tests/test_verdict.py::test_what_is_not_as_it_should_be_turns_it_red_in_a_line_each",
+    ),
+    Bug(
+        "tell a story from a changed file as if nothing were wrong with it",
+        "pipelines/explain.py",
+        "in (FileState.MISSING, FileState.CHANGED)",
+        "is FileState.MISSING",
+        "tests/test_explain.py::test_the_command_exits_1_where_a_file_of_the_story_is_not_the_recorded_one",
+    ),
+    Bug(
+        "go on without the lines of .env that cannot be read",
+        "pipelines/settings.py",
+        "if each.error]",
+        "if False]",
+        "tests/test_settings.py::"
+        "test_a_line_of_a_dotenv_file_that_cannot_be_read_is_refused_by_its_number_without_its_content",
     ),
 ]

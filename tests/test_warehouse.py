@@ -7,7 +7,7 @@ file is published (test_publish.py).
 import dataclasses
 from datetime import timedelta
 
-import pandas as pd
+import pyarrow as pa
 import pytest
 from sqlalchemy import event
 
@@ -197,7 +197,10 @@ def test_a_history_with_two_open_versions_of_a_key_is_refused_and_left_as_it_is(
 def test_an_observation_that_would_open_a_key_twice_is_refused(warehouse):
     observation, page = FIRST
     normalized = normalize_pages([page])
-    twice = dataclasses.replace(normalized, shares=pd.concat([normalized.shares, normalized.shares.head(1)]))
+    shares = normalized.tables.shares
+    twice = dataclasses.replace(
+        normalized, tables=normalized.tables._replace(shares=pa.concat_tables([shares, shares[:1]]))
+    )
     before = dump(warehouse)
     with pytest.raises(WarehouseError, match=f"would hold two open versions of {S1}: nothing was recorded"):
         record_normalized(warehouse, observation, twice)
