@@ -567,10 +567,10 @@ def sync_without_dagster(house: House, environment: dict[str, str]) -> int:
             known=known_shares(published, house.landing),
             options=Options(concurrency=settings.vbs_concurrency),
         )
-        is_proven = all([each.status.is_proven for _, each in seen])
-    complaints = house.load()
+        unproven = [str(each.listing) for _, each in seen if not each.status.is_proven]
+    complaints = [*unproven, *house.load()]
     print(*complaints, sep="\n", flush=True)
-    return int(bool(complaints) or not is_proven)
+    return len(complaints)
 
 
 def _move_into(folder: Path, environment: dict[str, str]) -> None:
