@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, counted
 from pipelines.observation import TOLERATED_SKEW, WRONG_CLOCK, Listing, ProofStatus, clock_words
 from pipelines.rows import BY_BACKUP, BY_SHARE, ORDERS, Row, with_ids
 
@@ -73,7 +73,7 @@ def _well(found: str) -> Judgement:
 
 def judge_listing(count: int | None, rows: Sequence[Row], limit: int) -> Judgement:
     """Its count and its first page of `limit` rows."""
-    shown = f"{len(rows)} shares on the first page"
+    shown = f"{counted(len(rows), 'share')} on the first page"
     unreadable = len(rows) - len(with_ids(rows))
     if len(rows) > limit:
         return Judgement(State.BROKEN, f"{shown} where {limit} were asked for: limit is ignored", _REPORT)
@@ -92,7 +92,7 @@ def judge_listing(count: int | None, rows: Sequence[Row], limit: int) -> Judgeme
     if count < len(rows) or (count and not rows):
         state = State.ATTENTION if rows else State.BROKEN
         return Judgement(state, f"{shown}, the count says {count}", _WRONG_COUNT)
-    return _well(f"{count} shares" + (", those shown are of this project and direction" if rows else ""))
+    return _well(counted(count, "share") + (", those shown are of this project and direction" if rows else ""))
 
 
 def judge_page_size(rows: int, wanted: int, answered: int, count: int | None, *, is_more: bool) -> Judgement:
@@ -113,7 +113,7 @@ def judge_page_size(rows: int, wanted: int, answered: int, count: int | None, *,
     if count is not None and rows < min(wanted, count):
         return Judgement(State.ATTENTION, f"{rows} shares can be read, the count says {count}", _WRONG_COUNT)
     if rows < wanted:
-        return _well(f"one page of limit {wanted} holds the longest listing, {rows} shares")
+        return _well(f"one page of limit {wanted} holds the longest listing, {counted(rows, 'share')}")
     return _well(f"a page holds {wanted} shares when they are asked for")
 
 

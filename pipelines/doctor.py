@@ -35,6 +35,7 @@ from pipelines.errors import (
     BackupSharesError,
     ConfigurationError,
     MalformedResponseError,
+    counted,
 )
 from pipelines.filters import Filters
 from pipelines.observation import Listing
@@ -67,7 +68,7 @@ def examine(
         found = find_accounts(settings)
         yield from _clouds(settings, found, transport, now)
     except ConfigurationError as error:
-        yield Finding("credential", "", misconfigured(error))
+        yield Finding("settings", "", misconfigured(error))
     yield from examine_machine(settings, found, now())
 
 
@@ -118,7 +119,7 @@ def _clouds(
                 client = clouds.clients[account.listings()[0]]
                 yield from _cloud(about, account, client, settings.vbs_concurrency)
         requests = sum(client.requests_sent(listing) for listing, client in clouds.clients.items())
-    yield Finding("requests", "", Judgement(State.OK, f"{requests} requests about shares were sent"))
+    yield Finding("requests", "", Judgement(State.OK, f"{counted(requests, 'request')} about shares were sent"))
 
 
 def _name(account: Account) -> str:
@@ -131,7 +132,7 @@ def _credential(account: Account) -> Judgement:
     if not account.project_ids:
         return Judgement(State.ATTENTION, "VBS_PROJECTS leaves none of its projects", "leave it out of VBS_CLOUDS")
     how = "logged in" if account.cloud else "set"
-    return Judgement(State.OK, f"{how}; {len(account.project_ids)} projects in region {account.region}")
+    return Judgement(State.OK, f"{how}; {counted(len(account.project_ids), 'project')} in region {account.region}")
 
 
 def _cloud(about: str, account: Account, client: ShareClient, concurrency: int) -> Iterator[Finding]:

@@ -40,6 +40,11 @@ def _escape(char: str) -> str:
     return re.sub("^'|'$", "", ascii(char))
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of it, for the inside of a sentence: `1 share`, `2 shares`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def system_words(error: OSError) -> str:
     """What the system says about a failure, for the inside of a sentence; without the path, which may be a secret."""
     return (error.strerror or type(error).__name__).lower()
@@ -163,4 +168,4 @@ class OutOfOrderError(WarehouseError):
 
 
 class StaleDifferenceError(WarehouseError):
-    """The frames say what differs from an observation that is not what the warehouse holds."""
+    """The tables say what differs from an observation that is not what the warehouse holds."""

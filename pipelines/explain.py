@@ -52,7 +52,7 @@ def explain(warehouse: Warehouse, landing: Path, share_id: str) -> Story | None:
         _witness(looks, versions.get(key, []), backups.get(key, []), rejects.get(key, []), files)
         for key, looks in observations.items()
     )
-    return Story(share_id, witnesses, files.remarks) if witnesses else None
+    return Story(share_id, witnesses, (*files.remarks, *files.doubts())) if witnesses else None
 
 
 def _by_listing(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
@@ -89,6 +89,16 @@ class _Files:
         """What the file holds; None where it is not there whole."""
         self.source(row)
         return self._held[row["observation_id"]]
+
+    def doubts(self) -> list[str]:
+        """What the files that were looked for and are not there, or cannot be trusted, have in common: a line each."""
+        by_note: dict[str, list[str]] = {}
+        for each in self._sources.values():
+            if each.file_state in (FileState.MISSING, FileState.CHANGED):
+                by_note.setdefault(each.file_note, []).append(each.landing_file)
+        return [
+            f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {note}" for note, names in by_note.items()
+        ]
 
     def _look(self, row: Row) -> "tuple[Source, _Held | None]":
         state, note, held = self._state(row)

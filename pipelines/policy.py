@@ -21,7 +21,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from pipelines.errors import ConfigurationError, printable, system_words, what_is_expected
+from pipelines.errors import ConfigurationError, counted, printable, system_words, what_is_expected
 from pipelines.observation import PROJECT_ID
 from pipelines.records import OBJECT_ID, PROJECT
 
@@ -167,6 +167,11 @@ class Policy(_Part):
         for kind in ("projects", "recipients", "exceptions"):
             document[kind].sort(key=lambda each: each["id"])
         return json.dumps(document, sort_keys=True)
+
+    def counts(self) -> str:
+        """How much it names, for the inside of a sentence."""
+        named = {"project": self.projects, "recipient": self.recipients, "exception": self.exceptions}
+        return ", ".join(counted(len(all_of_them), noun) for noun, all_of_them in named.items())
 
     @property
     def sha256(self) -> str:

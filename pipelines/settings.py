@@ -5,6 +5,7 @@ The table in README.md is generated from this file (`make docs`).
 Not here: what is done with a setting; tokens are read and checked in auth.py.
 """
 
+import logging
 import os
 import re
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -161,7 +163,7 @@ class Settings(BaseSettings):
 
     @property
     def staging_folder(self) -> Path:
-        """Normalized frames between two assets of one run; may be deleted at any time."""
+        """Normalized tables between two assets of one run; may be deleted at any time."""
         return self.data_dir / "staging"
 
     @property
@@ -269,7 +271,10 @@ def load_settings(**overrides: Any) -> Settings:
 
 def usable_settings(**overrides: Any) -> tuple[Settings, list[str]]:
     """Settings as `load_settings`, those that are not usable left at their defaults; a sentence for each of them."""
-    complaints: list[str] = []
+    complaints = [
+        f".env, line {line}, cannot be read: write it as NAME=value, with a quote on both sides or on none"
+        for line in _unreadable_lines()
+    ]
     while True:
         try:
             return Settings(**overrides), complaints
@@ -284,6 +289,20 @@ def usable_settings(**overrides: Any) -> tuple[Settings, list[str]]:
             name = str(each["loc"][0])
             overrides[name] = Settings.model_fields[name].default
             complaints.append(f"{name.upper()} is not usable: {what_is_expected(each)}")
+
+
+logging.getLogger("dotenv.main").setLevel(logging.ERROR)  # it warns of such lines, and does not say in which file
+
+
+def _unreadable_lines() -> list[int]:
+    """Lines of `.env` that say nothing to python-dotenv, which goes on without them: a token may be among them."""
+    try:
+        with Path(".env").open(encoding="utf-8") as file:
+            bad = [each.original for each in parse_stream(file) if each.error]
+    except (OSError, UnicodeDecodeError):
+        return []
+    # It counts the empty lines before one as part of it.
+    return [each.line + each.string[: -len(each.string.lstrip())].count("\n") for each in bad]
 
 
 def misspelt_settings() -> list[str]:

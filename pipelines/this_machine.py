@@ -102,8 +102,7 @@ def _policy(settings: Settings) -> Iterator[Finding]:
         judgements = [Judgement(State.BROKEN, problem, "correct it", is_configuration=True) for problem in problems]
         yield from (Finding("policy", about, each) for each in judgements)
         if found is not None:
-            told = f"names {len(found.projects)} projects, {len(found.recipients)} recipients"
-            yield Finding("policy", about, Judgement(State.OK, f"{told}, {len(found.exceptions)} exceptions"))
+            yield Finding("policy", about, Judgement(State.OK, f"names {found.counts()}"))
     try:
         names = landed_policy_names(settings.landing_folder)
         for name in names:

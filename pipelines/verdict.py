@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.errors import printable
+from pipelines.errors import counted, printable
 from pipelines.load import Unloaded
 
 TOLERATED_REJECTS = 0.05
@@ -48,7 +48,7 @@ class Finished:
 def why_red(finished: Finished) -> str:
     """What turns the sync red, the most important first; empty if it is green."""
     unread = [
-        f"{_name(row)}: {row['rejected']} records could not be read, see rejected_records"
+        f"{_name(row)}: {counted(row['rejected'], 'record')} could not be read, see rejected_records"
         for row in finished.listings
         if row["rejected"] > max(1, TOLERATED_REJECTS * (row["share_count"] + row["rejected"]))
     ]
@@ -86,7 +86,7 @@ def remarks(finished: Finished) -> list[str]:
 
 def _drift(row: Row) -> str:
     what = f"field {row['path']}" if row["kind"] == "unknown_field" else f"value {row['value']} of {row['path']}"
-    return f"unknown {printable(what)} in {row['record_count']} records"
+    return f"unknown {printable(what)} in {counted(row['record_count'], 'record')}"
 
 
 def _name(row: Row) -> str:

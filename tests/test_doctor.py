@@ -5,6 +5,7 @@ Not here: the answers of the service one by one (test_requests.py), logins (test
 
 import fcntl
 import json
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -248,8 +249,8 @@ def test_a_wrong_setting_is_a_line_and_the_rest_goes_on(settings, service):
 def test_without_a_credential_the_machine_is_looked_at_all_the_same(synced, service):
     found = findings(synced.model_copy(update={"vbs_token": None}), service)
 
-    assert ills(found) == [("credential", State.BROKEN)]
-    assert told(found, "credential")[0].startswith("broken: no credential is set")
+    assert ills(found) == [("settings", State.BROKEN)]
+    assert told(found, "settings")[-1].startswith("broken: no credential is set")
     assert len(told(found, "history")) == 4
     assert told(found, "landing")[-1] == "ok: everything that is landed is recorded; "
 
@@ -504,6 +505,7 @@ def test_the_command_exits_1_where_something_is_broken_and_steers_no_terminal(tm
 
     assert done.returncode == 1
     assert done.stdout.count("│ broken ") == 4 + 1
+    assert re.search(r"^ok: \d+, attention: 1, broken: 5$", done.stdout, re.MULTILINE)
     assert "\\x1b[2J.parquet is no file of the landing" in done.stdout
     assert "\x1b" not in done.stdout
 
@@ -511,9 +513,9 @@ def test_the_command_exits_1_where_something_is_broken_and_steers_no_terminal(tm
 @pytest.mark.parametrize(
     ("environment", "check", "sentence"),
     [
-        ({"VBS_TOKEN": f"{CANARY}\nX"}, "credential", "VBS_TOKEN must hold one token"),
-        ({"VBS_CLOUDS": "otc"}, "credential", "VBS_CLOUDS and VBS_TOKEN or VBS_TOKEN_FILE are both set"),
-        ({"VBS_ENDPOINT": "http://vbs.example.com"}, "credential", "VBS_ENDPOINT begins with http://"),
+        ({"VBS_TOKEN": f"{CANARY}\nX"}, "settings", "VBS_TOKEN must hold one token"),
+        ({"VBS_CLOUDS": "otc"}, "settings", "VBS_CLOUDS and VBS_TOKEN or VBS_TOKEN_FILE are both set"),
+        ({"VBS_ENDPOINT": "http://vbs.example.com"}, "settings", "VBS_ENDPOINT begins with http://"),
         ({"VBS_TOKEN": "", "VBS_CONCURRENCY": "many"}, "settings", "VBS_CONCURRENCY is not usable"),
         ({"VBS_TOKEN": "", "WAREHOUSE_URL": f"oracle://me:{CANARY}@db/x"}, "warehouse", "WAREHOUSE_URL is of the kind"),
     ],
@@ -525,6 +527,6 @@ def test_bad_configuration_is_a_line_exit_code_2_and_the_other_lines_come(tmp_pa
     lines = json.loads(done.stdout)
     assert done.returncode == 2
     assert [line for line in lines if line["check"] == check and line["found"].startswith(sentence)]
-    assert {"settings", "credential", "landing", "space", "warehouse"} <= {line["check"] for line in lines}
+    assert {"settings", "landing", "space", "warehouse"} <= {line["check"] for line in lines}
     assert CANARY not in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ Not here: the bounds of versions (test_sql_bounds.py), when a share counts as wi
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -399,6 +400,7 @@ def test_what_a_file_said_that_is_not_whole_is_not_guessed(
     assert closing is not None
     assert (closing.source.file_state, closing.evidence, closing.is_called_gone) == (state, (), None)
     assert f": {note}\n" in told(file_address, landing)
+    assert [remark.split(": ", 1)[1] for remark in story_of(file_address, landing).remarks] == [note]
 
 
 def test_a_damaged_baseline_is_remarked_and_the_rest_is_told(file_address: str, landing: Path) -> None:
@@ -409,6 +411,7 @@ def test_a_damaged_baseline_is_remarked_and_the_rest_is_told(file_address: str, 
     manifest.write_bytes(b"")
     story = story_of(file_address, landing)
     assert "manifest.json is damaged" in story.remarks[0]
+    assert re.fullmatch(r"eu-test-1/\S+\.parquet and \d+ more: is missing", story.remarks[1])
     assert [each.opening.source.file_state for each in story.witnesses[0].versions] == [
         FileState.MISSING,
         FileState.MISSING,
@@ -455,6 +458,20 @@ def test_the_command_tells_the_story_as_text_and_as_json(tmp_path: Path, file_ad
     unknown = run(tmp_path, "explain", S3, DATA_DIR=".")
     assert (unknown.returncode, unknown.stdout) == (1, b"")
     assert f"no listing that was recorded ever told of the share {S3}" in unknown.stderr.decode()
+
+
+def test_the_command_exits_1_where_a_file_of_the_story_is_not_the_recorded_one(
+    tmp_path: Path, file_address: str, landing: Path
+) -> None:
+    land_the_diary(landing)
+    load(file_address, landing)
+    file = landed_files(landing)[0]
+    file.path.write_bytes(file.path.read_bytes()[:-9])
+    for kind in ("table", "json"):
+        done = run(tmp_path, "explain", S1, "--format", kind, DATA_DIR=".")
+        assert done.returncode == 1
+        assert f"{file.name}: is not the recorded one" in done.stdout.decode()
+        assert done.stderr == b"backup-shares: 1 note on landing files, see there\n"
 
 
 @pytest.mark.parametrize("share_id", ["", "1", S1[:-1], f"{S1}'", "../../etc/passwd", "\x1b[2J"])

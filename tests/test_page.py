@@ -99,10 +99,10 @@ def test_the_headline_is_the_last_day_compared_with_the_day_proven_before_it(mad
         ("Open findings", "3", "2 new, 0 resolved"),
         ("Listings proven", "2 of 2", "no change"),
     ]
-    assert [(each.rule, each.is_new) for each in page.findings.rows] == [
-        ("first ever recipient", False),
-        ("failed backup shared", True),
-        ("regranted share", True),
+    assert [(each.rule, each.is_new, each.backup, each.giver) for each in page.findings.rows] == [
+        ("first ever recipient", False, "nightly", "a1a1a1a1…"),
+        ("failed backup shared", True, "nightly", "a1a1a1a1…"),
+        ("regranted share", True, "nightly", "a1a1a1a1…"),
     ]
 
 

@@ -193,7 +193,9 @@ def test_check_and_example_go_together(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_bytes(run(tmp_path, "policy", "example").stdout)
     done = run(tmp_path, "policy", "check")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.startswith(b"policy.yaml can be used: 1 projects, 1 recipients, 1 exceptions")
+    assert done.stdout.startswith(
+        b"policy.yaml can be used: 1 project, 1 recipient, 1 exception, at most 10 recipients of a backup"
+    )
     (tmp_path / "other.yaml").write_text("projects: []\nlimit: {}\nrecipent: []\n")
     bad = run(tmp_path, "policy", "check", POLICY_FILE="other.yaml")
     assert bad.returncode == UNUSABLE
@@ -296,7 +298,7 @@ def test_a_broken_policy_is_told_and_the_shares_are_published_all_the_same(
     settings: Settings, service: Service, world: Any
 ) -> None:
     good = with_policy(settings, ours(world.projects))
-    first = sync(good, service)
+    first = sync(good, service, home=good.data_dir / "dagster_home")
     assert first.succeeded
     assert ask(good, "SELECT count(*) AS n FROM policy_projects") == [{"n": 2}]
     check = next(each for each in checks_of(good, first.sync_id) if each.check_name == "no_finding_is_open")

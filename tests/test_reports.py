@@ -505,6 +505,11 @@ def test_an_answer_that_is_empty_for_what_was_never_observed_says_so(run, argume
     assert bool(done.stderr) == bool(words)
 
 
+def test_the_shares_by_which_a_volume_was_open_are_named(diary):
+    told = run_report(diary, load_report("volume_exposure"), {"volume": V2}, NOW).to_pylist()
+    assert {short(row["to_project_id"]): row["share_ids"] for row in told} == {"Bob": f"{S2} {S5}", "Carol": S4}
+
+
 def test_a_value_is_bound_and_never_part_of_the_question(run):
     done = run("report", "active_shares", "-p", "project=' OR 1=1; DROP VIEW backups; --", "--format", "json")
     assert json.loads(done.stdout) == []

@@ -81,6 +81,17 @@ def test_a_dotenv_file_that_is_not_utf8_is_refused_without_its_content(folder):
     assert TOKEN_CANARY not in all_texts(caught.value)
 
 
+def test_a_line_of_a_dotenv_file_that_cannot_be_read_is_refused_by_its_number_without_its_content(folder, capfd):
+    (folder / ".env").write_text(f'VBS_REGION=r1\n\n# the token\nVBS_TOKEN="{TOKEN_CANARY}\nVBS_PROJECTS=a\n')
+    with pytest.raises(ConfigurationError, match=r"^\.env, line 4, cannot be read: write it as NAME=value") as caught:
+        load_settings()
+    assert TOKEN_CANARY not in all_texts(caught.value)
+    settings, complaints = usable_settings()
+    assert settings.vbs_region == "r1", "the lines that can be read count"
+    assert len(complaints) == 1
+    assert capfd.readouterr() == ("", "")
+
+
 def test_bad_values_can_be_told_all_at_once_and_taken_as_unset(folder, monkeypatch):
     (folder / ".env").write_bytes(b"VBS_TOKEN=\xff")
     for name, value in {"VBS_PAGE_SIZE": "5", "VBS_REGION": "../up", "SYNC_HOUR": "4"}.items():

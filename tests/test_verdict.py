@@ -93,7 +93,7 @@ def test_files_that_are_gone_and_what_is_new_are_remarks_of_which_the_drift_is_c
     told = remarks(Finished([row("a")], drift=[field, *[value] * 30], lost=["x.parquet", "y.parquet"]))
     assert told[0].startswith("2 files that are recorded are in LANDING_DIR no more, the first is x.parquet: ")
     assert told[1].endswith("see schema_drift: unknown field shared[].\\x1b[2J in 3 records")
-    assert told[2].endswith("see schema_drift: unknown value melted of backup.status in 1 records")
+    assert told[2].endswith("see schema_drift: unknown value melted of backup.status in 1 record")
     assert len(told) == 21
 
 

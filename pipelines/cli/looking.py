@@ -6,6 +6,7 @@ Not here: what is found (doctor.py, ask.py, explain.py, story.py), how an answer
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from pipelines.cli.frame import (
     published,
     told_plainly,
 )
+from pipelines.errors import counted
 from pipelines.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ def doctor(kind: str) -> None:
     with told_plainly():
         findings = list(examine(settings, complaints, remarks=misspelt_settings()))
     _print_findings(findings, kind)
+    if kind == "table":
+        states = Counter(str(finding.state) for finding in findings)
+        click.echo(", ".join(f"{state}: {states[state]}" for state in STYLES))
     if any(finding.judgement.is_configuration for finding in findings):
         sys.exit(UNUSABLE)
     if any(finding.state == "broken" for finding in findings):
@@ -85,7 +90,11 @@ def _print_findings(findings: "list[Finding]", kind: str) -> None:
 @click.option("--to-project", "to_project_id", help="Project that the backup is shared with.")
 @click.option("--sort-key", default="created_at", show_default=True, type=click.Choice(SORT_KEYS))
 @click.option("--sort-dir", default="desc", show_default=True, type=click.Choice(["asc", "desc"]))
-@click.option("--limit", type=click.IntRange(1), help="Shares to show, the first ones in this order. Unset: all.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    help="Rows to show, the first in this order; a share between two of these projects is a row of each. Unset: all.",
+)
 @answer_options
 def list_shares(
     cloud: str | None,
@@ -124,7 +133,7 @@ def list_shares(
     for problem in clouds.problems:
         click.echo(problem, err=True)
     for reading in readings:
-        line = f"{reading.listing}: {reading.status}, {reading.rows.num_rows} shares"
+        line = f"{reading.listing}: {reading.status}, {counted(reading.rows.num_rows, 'share')}"
         click.echo("; ".join([line, *reading.remarks]), err=True)
     if clouds.problems or not all(reading.status.is_proven for reading in readings):
         sys.exit(SOME_NOT_PROVEN)
@@ -157,7 +166,8 @@ def query(sql: str, kind: str, output: Path | None) -> None:
 def explain(share_id: str, kind: str) -> None:
     """Tell the whole story of one share: every version, which landed page shows it, and why it ended.
 
-    Exit codes: 0 told; 1 no listing ever told of this share; 2 this is no id, or there is no warehouse yet.
+    Exit codes: 0 told, and what the landing still has to hold of it is as it was recorded; 1 some of that is not, or no
+    listing ever told of this share; 2 this is no id, or there is no warehouse yet.
     """
     from pipelines.explain import explain as verb
     from pipelines.records import OBJECT_ID
@@ -173,8 +183,7 @@ def explain(share_id: str, kind: str) -> None:
     if story is None:
         click.echo(f"backup-shares: no listing that was recorded ever told of the share {share_id}", err=True)
         sys.exit(SOME_NOT_PROVEN)
-    if kind == "json":
-        click.echo(json.dumps(as_data(story), indent=2))
-        return
-    for line in as_text(story):
-        click.echo(line)
+    click.echo(json.dumps(as_data(story), indent=2) if kind == "json" else "\n".join(as_text(story)))
+    if story.remarks:
+        click.echo(f"backup-shares: {counted(len(story.remarks), 'note')} on landing files, see there", err=True)
+        sys.exit(SOME_NOT_PROVEN)

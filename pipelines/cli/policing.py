@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pipelines.cli.frame import UNUSABLE, main, told_plainly
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, counted
 from pipelines.settings import load_settings
 
 
@@ -38,10 +38,8 @@ def check(file: Path | None) -> None:
         for problem in problems:
             click.echo(problem, err=True)
         sys.exit(UNUSABLE)
-    click.echo(
-        f"{path} can be used: {len(found.projects)} projects, {len(found.recipients)} recipients, "
-        f"{len(found.exceptions)} exceptions, at most {found.limits.max_recipients} recipients of a backup"
-    )
+    most = counted(found.limits.max_recipients, "recipient")
+    click.echo(f"{path} can be used: {found.counts()}, at most {most} of a backup")
 
 
 @policy.command()

@@ -16,7 +16,7 @@ from pydantic import Field
 from sqlalchemy import Table
 
 from pipelines.defs.resources import ClientResource, WarehouseResource, plain_failures
-from pipelines.errors import BackupSharesError, ClockError, LandingError, printable
+from pipelines.errors import BackupSharesError, ClockError, LandingError, counted, printable
 from pipelines.extract import Options, observe_listings
 from pipelines.load import (
     known_listings,
@@ -90,7 +90,8 @@ def backup_share_pages(
         rows: list[dict[str, Any]] = []
         proven = 0
         for file, seen in observed:
-            line = f"{seen.listing}: {seen.status}, {seen.distinct_ids} shares on {seen.page_count} pages"
+            found = f"{counted(seen.distinct_ids, 'share')} on {counted(seen.page_count, 'page')}"
+            line = f"{seen.listing}: {seen.status}, {found}"
             told = f"{line}; {seen.reason}" if seen.reason else line
             (context.log.info if seen.status.is_proven else context.log.warning)(told)
             if abs(seen.clock_skew_seconds or 0) > TOLERATED_SKEW:
@@ -110,7 +111,7 @@ def backup_share_pages(
                     "landing_file": file.name,
                 }
             )
-    refusals = [f"{count} listings: {reason}" for reason, count in Counter(map(str, refused)).items()]
+    refusals = [f"{counted(count, 'listing')}: {reason}" for reason, count in Counter(map(str, refused)).items()]
     for refusal in refusals:
         context.log.error(refusal)
     return dg.MaterializeResult(
@@ -173,9 +174,9 @@ def staged_frames(context: dg.AssetExecutionContext, warehouse: WarehouseDoor) -
             except LandingError as error:
                 context.log.warning(str(error))
                 continue
-            shares += len(normalized.shares)
-            backups += len(normalized.backups)
-            rejected += len(normalized.rejected)
+            shares += len(normalized.tables.shares)
+            backups += len(normalized.tables.backups)
+            rejected += len(normalized.tables.rejected)
             conflicts += normalized.conflict_count
     yield dg.MaterializeResult(
         asset_key="staged_backup_shares",

@@ -40,11 +40,15 @@ class Cut:
 
 @dataclass(frozen=True)
 class Finding:
+    """`backup`: its name, `giver`: who shares it, where the sentence does not tell; empty where there is none."""
+
     severity: str
     rule: str
     is_new: bool
     state: str
     detail: str
+    backup: str
+    giver: str
 
 
 @dataclass(frozen=True)
@@ -207,12 +211,15 @@ def _is_new(row: Row, before: date | None) -> bool:
 
 
 def _finding(row: Row, before: date | None, labels: Labels) -> Finding:
+    detail, giver = labels.within(row["detail"]), row["from_project_id"]
     return Finding(
         severity=row["severity"],
         rule=row["rule"].replace("_", " "),
         is_new=_is_new(row, before),
         state=row["state"],
-        detail=labels.within(row["detail"]),
+        detail=detail,
+        backup=row["backup_name"] or "",
+        giver="" if giver is None or labels(giver) in detail else labels(giver),
     )
 
 

@@ -12,6 +12,7 @@
 --   first_created_at   when the service says that the first of them was granted
 --   first_seen_at      first observation that told of one
 --   gone_at            observation by which the last of them was gone; null: one is still open
+--   share_ids          those shares, with a blank between two: `backup-shares explain` tells the story of each
 with copies as (
     select
         region,
@@ -32,6 +33,7 @@ shares as (
         c.size_gb,
         s.from_project_id,
         s.to_project_id,
+        s.share_id,
         min(s.share_created_at) as share_created_at,
         min(s.valid_from) as valid_from,
         max(s.valid_to) as valid_to
@@ -51,7 +53,8 @@ select
     count(*) as share_count,
     min(share_created_at) as first_created_at,
     min(valid_from) as first_seen_at,
-    nullif(max(valid_to), timestamptz '9999-12-31 00:00:00+00') as gone_at
+    nullif(max(valid_to), timestamptz '9999-12-31 00:00:00+00') as gone_at,
+    string_agg(share_id, ' ' order by share_id) as share_ids
 from shares
 group by region, volume_id, backup_id, size_gb, from_project_id, to_project_id
 order by region, volume_id, first_seen_at, backup_id, from_project_id, to_project_id
