@@ -41,6 +41,7 @@ class Clocks:
             vbs_token="token",
             vbs_projects=self.world.projects[0],
             data_dir=folder / "data",
+            vbs_requests_per_second=0,
             daily_report=False,
         )
 

@@ -51,6 +51,7 @@ def settings(world: World, tmp_path: Path) -> Settings:
         vbs_token=CANARY,
         vbs_projects=",".join(world.projects),
         data_dir=tmp_path / "data",
+        vbs_requests_per_second=0,
         daily_report=False,
     )
 

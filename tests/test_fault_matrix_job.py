@@ -72,6 +72,7 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Days:
         vbs_projects=",".join(WORLD.projects),
         vbs_page_size=20,
         data_dir=folder / "data",
+        vbs_requests_per_second=0,
         daily_report=False,
     )
     found = Days(settings, service, [], [], [], "")
