@@ -12,7 +12,7 @@
 --   first_created_at   when the service says that the first of them was granted
 --   first_seen_at      first observation that told of one
 --   gone_at            observation by which the last of them was gone; null: one is still open
---   share_ids          those shares, with a blank between two: `backup-shares explain` tells the story of each
+--   share_id           that share, for `backup-shares explain`; of several the first by id (backup_share_versions: all)
 with copies as (
     select
         region,
@@ -54,7 +54,7 @@ select
     min(share_created_at) as first_created_at,
     min(valid_from) as first_seen_at,
     nullif(max(valid_to), timestamptz '9999-12-31 00:00:00+00') as gone_at,
-    string_agg(share_id, ' ' order by share_id) as share_ids
+    min(share_id) as share_id
 from shares
 group by region, volume_id, backup_id, size_gb, from_project_id, to_project_id
 order by region, volume_id, first_seen_at, backup_id, from_project_id, to_project_id
