@@ -230,7 +230,7 @@ def as_text(story: Story) -> Iterator[str]:
     count = len(story.witnesses)
     yield f"share {story.share_id}, told by {count} listing{'s' if count > 1 else ''}"
     yield "times are UTC; pages and positions count from 0; files are below LANDING_DIR"
-    yield from (f"note: {_safe(remark)}" for remark in story.remarks)
+    yield from (f"note: {printable(remark, 1000)}" for remark in story.remarks)
     for witness in story.witnesses:
         yield ""
         proven = f"proven last at {_time(witness.last_proven_at)}" if witness.last_proven_at else "never proven"
