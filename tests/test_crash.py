@@ -371,6 +371,13 @@ def kill_loads(ground: "Builder", folder: Path, seed: int, wanted: int, tell: Ca
     return outcomes
 
 
+@pytest.mark.parametrize(("engine", "kills"), [("duckdb", 100), ("postgresql", 50)], indirect=["engine"])
+def test_a_load_killed_at_any_moment_leaves_a_whole_state_and_needs_no_hands(ground, engine, kills, tmp_path, tell):
+    outcomes = kill_loads(ground, tmp_path, 20260301, kills, tell)
+    assert outcomes["before"] > 0
+    assert engine == "postgresql" or not outcomes["between"], "a DuckDB file is published at once"
+
+
 @pytest.mark.parametrize("engine", ["duckdb"], indirect=True)
 def test_two_first_syncs_at_once_in_a_new_folder_do_not_make_the_tables_of_dagster_twice(ground):
     house, world = ground.house("house"), World(projects=1, shares=5)
@@ -418,7 +425,6 @@ def settings_of(house: House, url: str, world: World) -> dict[str, str]:
         "LANDING_DIR": str(house.landing),
         "WAREHOUSE_URL": house.address,
         "DAILY_REPORT": "no",
-        "VBS_REQUESTS_PER_SECOND": "0",
     }
 
 
@@ -448,7 +454,7 @@ class Operation:
             settings = settings_of(self.house, url, self.world)
             self._healthy(settings)
             while self.outcomes["killed"] < kills or self.outcomes["cancelled"] < cancels:
-                for _ in range(self.rng.randint(1, 5)):
+                for _ in range(self.rng.randint(1, 3)):
                     self.service.day += self.rng.random() < 0.7
                     self._ended(settings, self._way_to_end(kills, cancels))
                 self._healthy(settings)

@@ -528,5 +528,7 @@ def test_bad_configuration_is_a_line_exit_code_2_and_the_other_lines_come(tmp_pa
     assert done.returncode == 2
     assert [line for line in lines if line["check"] == check and line["found"].startswith(sentence)]
     assert {"settings", "landing", "space", "warehouse"} <= {line["check"] for line in lines}
+    is_told = any(line["found"].startswith("no credential is set") for line in lines)
+    assert is_told == (environment.get("VBS_TOKEN") == ""), "what else is missing is told beside it"
     assert CANARY not in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []

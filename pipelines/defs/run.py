@@ -58,7 +58,7 @@ def open_home(folder: Path) -> dg.DagsterInstance:
 def run_job(
     definitions: dg.Definitions, job_name: str, instance: dg.DagsterInstance, *, log_level: str = "INFO", **said: bool
 ) -> RunOutcome:
-    """Run the job to its end; the run and its events stand in the UI of the same DAGSTER_HOME afterwards.
+    """Run the job to its end; the run and its events stand in the UI of the DAGSTER_HOME that `instance` is, if any.
 
     `said`: what a person says of this run, fields of SyncConfig. What is logged goes to standard error, a line each.
     """
