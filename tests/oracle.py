@@ -274,16 +274,33 @@ class Story:
     `steps` is made in advance; `tell(step)` lets the oracle know that the step happened.
     """
 
-    def __init__(self, seed: int, restlessness: float = 0.35, *, groups: int = 1, plans: Sequence[str] = PLANS) -> None:
+    def __init__(
+        self,
+        seed: int,
+        restlessness: float = 0.35,
+        *,
+        groups: int = 1,
+        plans: Sequence[str] = PLANS,
+        witnesses: int | None = None,
+        togetherness: float = 0,
+        length: int | None = None,
+    ) -> None:
         """`restlessness`: the chance that a share or the name of a backup changes between two observations.
 
         A group is six shares of three backups. Groups know nothing of each other, but the walks are common to all.
+        `witnesses`: the number of listings, else one or two; all tell of the same shares. `togetherness`: the chance
+        that a walk belongs to the sync of the walk before it. `length`: the number of steps, else a few.
         """
         self.seed, self.region, self.restlessness = seed, f"seed-{seed}", restlessness
+        self.togetherness = togetherness
         self.groups, self.keys, self.plans = groups, range(KEYS_OF_GROUP * groups), plans
         self.random = random.Random(seed)
-        both = [Listing(self.region, ALICE, Direction.OUTGOING), Listing(self.region, BOB, Direction.INCOMING)]
-        self.listings = both[: self.random.choice((1, 2))]
+        everybody = [
+            Listing(self.region, ALICE, Direction.OUTGOING),
+            Listing(self.region, BOB, Direction.INCOMING),
+            Listing(self.region, CAROL, Direction.INCOMING),
+        ]
+        self.listings = everybody[: witnesses or self.random.choice((1, 2))]
         self.shares = {listing: Oracle() for listing in self.listings}
         self.backups = {listing: Oracle() for listing in self.listings}
         self.ledger: list[tuple[Any, ...]] = []
@@ -293,7 +310,8 @@ class Story:
         self._clock = day(1, self.random.randrange(24))
         self._accepted: list[Step] = []
         self._seen: dict[str, tuple[Any, ...]] = {}
-        self.steps = [self._step(number) for number in range(min(self.random.randint(5, 12) for _ in "abcd"))]
+        self._told: list[Step] = []
+        self.steps = [self._step(number) for number in range(length or min(self.random.randint(5, 12) for _ in "abcd"))]
 
     def _step(self, number: int) -> Step:
         plan, listing = self.random.choice(self.plans), self.random.choice(self.listings)
@@ -307,8 +325,18 @@ class Story:
             at = earlier[-1].observation.observed_at - timedelta(hours=self.random.choice((0, 0, 1, 50)))
             late = make_observation(at, listing, sync_id=f"late {number}")
             return Step(plan, late, (make_page(),))
-        self._clock += timedelta(hours=self.random.choice((1, 5, 12, 24, 30, 48)))
-        step = self._observe(plan, listing, f"sync {number}")
+        sync_id, elsewhere = f"sync {number}", []
+        if self.togetherness and self._accepted and self.random.random() < self.togetherness:
+            sync_id = self._accepted[-1].observation.sync_id
+            walked = {s.observation.listing for s in self._accepted if s.observation.sync_id == sync_id}
+            elsewhere = [each for each in self.listings if each not in walked]
+        if elsewhere:
+            listing = self.random.choice(elsewhere)
+            self._clock += timedelta(seconds=1)
+        else:
+            sync_id = f"sync {number}"
+            self._clock += timedelta(hours=self.random.choice((1, 5, 12, 24, 30, 48)))
+        step = self._observe(plan, listing, sync_id)
         self._accepted.append(step)
         return step
 
@@ -394,6 +422,7 @@ class Story:
     def tell(self, step: Step) -> None:
         if not self.is_accepted(step):
             return
+        self._told.append(step)
         at, by, listing = step.observation.observed_at, step.observation.observation_id, step.observation.listing
         counts: tuple[int, ...] = (0,) * 8
         if step.plan != "unproven":
@@ -440,18 +469,86 @@ class Story:
     def current(self, kind: dict[Listing, Oracle]) -> list[tuple[Any, ...]]:
         """Expected rows: key, content, direction, valid_from, last_observed_at.
 
-        Of the listings that ever told of the key those speak that did so on the latest day, the giver's first. Where it
-        is open a listing speaks of it whenever it is proven, else it spoke last when it proved it gone.
+        Of the listings that ever told of the key those speak that did so in the latest sync, the giver's first. Where
+        it is open a listing speaks of it whenever it is proven, else it spoke last when it proved it gone.
         """
         found: dict[str, tuple[Any, ...]] = {}
-        last = {each: max((at for at, _ in kind[each].snapshots.values()), default=None) for each in self.listings}
+        syncs = self._syncs()
+        number = {step.observation.observation_id: n for n, sync in enumerate(syncs) for step in sync}
+        last = self._last_proofs(syncs)
         for listing in self.listings:  # outgoing first
             for key, (start, _, content, _, _) in kind[listing].current().items():
                 stories = {each: kind[each].versions[key] for each in self.listings if kind[each].versions.get(key)}
-                days = [(story[-1][1] or last[each]).date() for each, story in stories.items()]
-                if last[listing].date() == max(days):
-                    found.setdefault(key, (key, content, str(listing.direction), start, last[listing]))
+                spoke = [number[story[-1][4]] if story[-1][4] else last[each][0] for each, story in stories.items()]
+                if last[listing][0] == max(spoke):
+                    found.setdefault(key, (key, content, str(listing.direction), start, last[listing][1]))
         return sorted(found.values())
+
+    def _syncs(self) -> list[list[Step]]:
+        """What was told so far, sync by sync."""
+        found: dict[str, list[Step]] = {}
+        for step in self._told:
+            found.setdefault(step.observation.sync_id, []).append(step)
+        return list(found.values())
+
+    @staticmethod
+    def _last_proofs(syncs: list[list[Step]]) -> dict[Listing, tuple[int, datetime]]:
+        """Number of the sync and instant at which each listing was proven last."""
+        return {
+            step.observation.listing: (number, step.observation.observed_at)
+            for number, sync in enumerate(syncs)
+            for step in sync
+            if step.plan != "unproven"
+        }
+
+    def events(self, kind: dict[Listing, Oracle]) -> list[tuple[Any, ...]]:
+        """Expected events: key, `+`, `-` or what it changed to, and the observation that tells it.
+
+        Sync by sync: what do all listings that ever told of the key say of it now, and what did they say before?
+        """
+        found: list[tuple[Any, ...]] = []
+        syncs = self._syncs()
+        for key in sorted({key for oracle in kind.values() for key in oracle.versions}):
+            was_there = False
+            changes: list[tuple[int, Listing, Any]] = []
+            for number in range(len(syncs)):
+                proofs, before = self._last_proofs(syncs[: number + 1]), self._last_proofs(syncs[:number])
+                by = {s.observation.listing: s.observation for s in syncs[number] if s.plan != "unproven"}
+                end = max(step.observation.observed_at for step in syncs[number])
+                start = min(step.observation.observed_at for step in syncs[number])
+                now = {each: self._content_at(kind[each], key, end) for each in self.listings}
+                then = {each: self._content_at(kind[each], key, start, before=True) for each in self.listings}
+                gone = [
+                    n
+                    for n, sync in enumerate(syncs[: number + 1])
+                    for step in sync
+                    for version in kind[step.observation.listing].versions.get(key, [])
+                    if version[4] == step.observation.observation_id and now[step.observation.listing] is None
+                ]
+                showing = [e for e in self.listings if now[e] is not None and proofs[e][0] >= max(gone, default=0)]
+                if showing and not was_there:
+                    teller = next((each for each in showing if then[each] is None and each in by), showing[0])
+                    found.append((key, "+", by[teller].observation_id))
+                elif was_there and not showing:
+                    teller = next(e for e in self.listings if e in by and then[e] is not None and now[e] is None)
+                    found.append((key, "-", by[teller].observation_id))
+                knowing = [e for e in self.listings if e in by and None not in (then[e], now[e])]
+                changes += [(number, each, now[each]) for each in knowing if then[each] != now[each]]
+                if showing and was_there and knowing and (number, knowing[0], now[knowing[0]]) in changes:
+                    teller = knowing[0]
+                    missed = range(before[teller][0] + 1, number)
+                    if not any(n in missed and e != teller and c == now[teller] for n, e, c in changes):
+                        found.append((key, now[teller], by[teller].observation_id))
+                was_there = bool(showing)
+        return sorted(found)
+
+    @staticmethod
+    def _content_at(oracle: Oracle, key: str, at: datetime, *, before: bool = False) -> Any:
+        """What the listing said of the key at a moment, or just before it; None: that it is not there."""
+        for start, end, content, _, _ in oracle.versions.get(key, []):
+            if (start < at if before else start <= at) and (end is None or (at <= end if before else at < end)):
+                return content
+        return None
 
     def snapshots(self, kind: dict[Listing, Oracle]) -> list[tuple[Any, ...]]:
         """Expected rows: date, key, content, direction, observed_at."""

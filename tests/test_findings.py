@@ -199,7 +199,10 @@ def land_diary(folder: Path, until: int = 9) -> Path:
                 continue
             proof = UNPROVEN if listing is OUT and number == NOT_PROVEN else {}
             page = make_page(*(each.on(number) for each in told if number in each.days))
-            land(landing, make_observation(day(number, hour), listing, gone_ids=everything, **proof), page)
+            sync = f"sync of day {number}"
+            land(
+                landing, make_observation(day(number, hour), listing, sync_id=sync, gone_ids=everything, **proof), page
+            )
     return landing
 
 

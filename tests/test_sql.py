@@ -7,7 +7,9 @@ Not here: what the rows of a diary are, day by day (test_history.py), the report
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -254,16 +256,19 @@ def test_every_field_of_a_backup_stands_in_its_own_column(warehouse, relation):
 
 # --- two witnesses ----------------------------------------------------------------------------------------------------
 
+MINUTE = timedelta(minutes=1)
+
 # The giver says one thing of the share and its backup, the receiver another; both are observed.
 BY_GIVER = make_share(S1, B1, updated_at="2026-02-03T00:00:00", backup=make_backup(B1, name="as Alice has it"))
 BY_RECEIVER = make_share(S1, B1, updated_at=None, backup=make_backup(B1, name="as Bob sees it"))
 
 
 def see(warehouse, number: int, given: list | None, received: list | None) -> None:
-    """A day's observations of both listings; None is a walk that proves nothing."""
+    """A day's sync of both listings; None is a walk that proves nothing."""
     for hour, listing, shares in ((6, OUT, given), (7, IN, received)):
         proof = UNPROVEN if shares is None else {}
-        record(warehouse, make_observation(day(number, hour), listing, **proof), make_page(*(shares or [])))
+        observation = make_observation(day(number, hour), listing, sync_id=f"sync of day {number}", **proof)
+        record(warehouse, observation, make_page(*(shares or [])))
 
 
 def test_a_share_seen_from_both_sides_is_one_row_told_by_its_giver(warehouse):
@@ -354,10 +359,99 @@ def test_what_a_giver_showed_after_the_receiver_had_lost_it_is_not_withdrawn_whe
     assert rows(warehouse, ended) == []
 
 
-def test_two_listings_that_differ_on_the_same_day_are_a_finding_and_no_withdrawal(warehouse):
+def test_two_listings_that_differ_in_one_sync_are_a_finding_and_no_withdrawal(warehouse):
     see(warehouse, 1, [BY_GIVER], [BY_RECEIVER])
     see(warehouse, 2, [], [BY_RECEIVER])
     assert rows(warehouse, "SELECT share_id, direction FROM backup_shares") == [(S1, "incoming")]
+
+
+def test_a_stay_that_only_the_receiver_saw_is_told_from_its_beginning_to_its_end(warehouse):
+    see(warehouse, 1, [BY_GIVER], [BY_RECEIVER])
+    see(warehouse, 2, [], [])
+    see(warehouse, 3, None, [BY_RECEIVER])
+    see(warehouse, 4, None, [BY_RECEIVER])
+    see(warehouse, 5, [], [])
+    assert rows(warehouse, CHANGES) == [
+        ("03-01", "granted", S1, "outgoing"),
+        ("03-02", "withdrawn", S1, "outgoing"),
+        ("03-03", "granted", S1, "incoming"),
+        ("03-05", "withdrawn", S1, "incoming"),
+    ]
+    of_backup = (
+        "SELECT substr(CAST(change_date AS text), 6), change_type, direction FROM backup_changes ORDER BY seen_at"
+    )
+    assert rows(warehouse, of_backup) == [
+        ("03-01", "appeared", "outgoing"),
+        ("03-02", "disappeared", "outgoing"),
+        ("03-03", "appeared", "incoming"),
+        ("03-05", "disappeared", "incoming"),
+    ]
+
+
+def test_what_the_receiver_told_stays_told_when_the_giver_is_observed_no_more(warehouse):
+    changed = make_share(S1, B1, updated_at="2026-02-05T00:00:00")
+    told: list[Any] = []
+    for number, received in enumerate(([BY_RECEIVER], [], [BY_RECEIVER], [changed], []), start=1):
+        see(warehouse, number, [BY_GIVER] if number == 1 else None, received)
+        assert rows(warehouse, CHANGES)[: len(told)] == told
+        told = rows(warehouse, CHANGES)
+    assert told == [
+        ("03-01", "granted", S1, "outgoing"),
+        ("03-02", "withdrawn", S1, "incoming"),
+        ("03-03", "granted", S1, "incoming"),
+        ("03-04", "changed", S1, "incoming"),
+        ("03-05", "withdrawn", S1, "incoming"),
+    ]
+    ended = "SELECT occurrence_count, state FROM findings WHERE rule = 'regranted_share'"
+    assert rows(warehouse, ended) == [(1, "resolved")]
+
+
+def test_a_giver_that_was_not_proven_while_the_receiver_lost_a_share_and_shows_it_again_grants_it(warehouse):
+    see(warehouse, 1, [BY_GIVER], [BY_RECEIVER])
+    see(warehouse, 2, None, [])
+    assert rows(warehouse, "SELECT share_id FROM backup_shares") == []
+    see(warehouse, 3, None, [])
+    see(warehouse, 4, [BY_GIVER], [])
+    assert rows(warehouse, "SELECT share_id, direction FROM backup_shares") == [(S1, "outgoing")]
+    # It was gone at some instant of the walk of the receiver's listing, and was there at one of the giver's.
+    assert rows(warehouse, CHANGES.replace("direction", "direction, not_before, not_after")) == [
+        ("03-01", "granted", S1, "outgoing", None, day(1) + MINUTE),
+        ("03-02", "withdrawn", S1, "incoming", day(1, 7), day(2, 7) + MINUTE),
+        ("03-04", "granted", S1, "outgoing", day(2, 7), day(4) + MINUTE),
+    ]
+
+
+def test_a_change_that_the_giver_missed_is_told_once_by_the_receiver(warehouse):
+    old, new = (make_share(S1, B1, updated_at=f"2026-02-0{number}T00:00:00") for number in (3, 5))
+    see(warehouse, 1, [old], [old])
+    see(warehouse, 2, None, [new])
+    see(warehouse, 3, [new], [new])
+    see(warehouse, 4, [old], None)
+    see(warehouse, 5, [old], [old])
+    assert rows(warehouse, CHANGES) == [
+        ("03-01", "granted", S1, "outgoing"),
+        ("03-02", "changed", S1, "incoming"),
+        ("03-04", "changed", S1, "outgoing"),
+    ]
+
+
+def test_what_a_later_sync_of_the_same_day_proves_gone_is_gone_though_the_other_listing_was_proven_that_day(warehouse):
+    for hour, given, received in ((1, [BY_GIVER], [BY_RECEIVER]), (10, None, [])):
+        for minute, listing, shares in ((0, OUT, given), (1, IN, received)):
+            at, proof = day(1, hour) + minute * MINUTE, UNPROVEN if shares is None else {}
+            observation = make_observation(at, listing, sync_id=f"sync at {hour}", **proof)
+            record(warehouse, observation, make_page(*(shares or [])))
+    for question in (
+        "SELECT share_id FROM backup_shares",
+        "SELECT backup_id FROM backups",
+        "SELECT share_id FROM backup_shares_as_of(TIMESTAMPTZ '2026-03-01 12:00:00+00')",
+        "SELECT backup_id FROM backups_as_of(TIMESTAMPTZ '2026-03-01 12:00:00+00')",
+        "SELECT rule FROM findings WHERE state = 'open'",
+    ):
+        assert rows(warehouse, question) == []
+    before = "SELECT share_id FROM backup_shares_as_of(TIMESTAMPTZ '2026-03-01 09:00:00+00')"
+    assert rows(warehouse, before) == [(S1,)]
+    assert rows(warehouse, CHANGES) == [("03-01", "granted", S1, "outgoing"), ("03-01", "withdrawn", S1, "incoming")]
 
 
 def test_a_giver_that_is_observed_later_does_not_rewrite_what_was_told(warehouse):

@@ -313,7 +313,10 @@ def test_generated_histories_have_the_bounds_that_looking_at_every_walk_gives(en
 
 
 def check_events(warehouse: Warehouse) -> None:
-    """An event has the bounds of the version that begins or ends with it."""
+    """An event has the bounds of the version that begins or ends with it.
+
+    A grant in the middle of a version is a return: the listing was not proven when another proved the share gone.
+    """
     begin, end = "valid_from = c.seen_at", "valid_to = c.seen_at"
     for types, side, lower, upper in (
         ("'granted', 'changed'", begin, "appeared_after", "appeared_before"),
@@ -325,9 +328,86 @@ def check_events(warehouse: Warehouse) -> None:
             LEFT JOIN backup_share_versions AS v ON v.region = c.region AND v.project_id = c.project_id
             AND v.direction = c.direction AND v.share_id = c.share_id AND v.{side}
             WHERE c.change_type IN ({types}) AND (v.share_id IS NULL
-            OR c.not_before IS DISTINCT FROM v.{lower} OR c.not_after IS DISTINCT FROM v.{upper})""",
+            OR c.not_before IS DISTINCT FROM v.{lower} OR c.not_after IS DISTINCT FROM v.{upper})
+            AND NOT EXISTS (SELECT 1 FROM ({RETURNS}) AS r WHERE r.event_id = c.event_id)""",
         )
         assert strays == []
+
+
+RETURNS = """
+    SELECT c.event_id
+    FROM backup_share_changes AS c
+    INNER JOIN backup_share_history AS h ON h.region = c.region AND h.project_id = c.project_id
+    AND h.direction = c.direction AND h.share_id = c.share_id AND h.valid_from < c.seen_at AND h.valid_to >= c.seen_at
+    INNER JOIN observations AS o ON o.observation_id = c.observation_id AND o.finished_at = c.not_after
+    INNER JOIN backup_share_history AS w ON w.region = c.region AND w.share_id = c.share_id
+    AND w.valid_to = c.not_before
+    WHERE c.change_type = 'granted' AND (w.project_id <> c.project_id OR w.direction <> c.direction)
+"""
+
+# The giver's listing and two receivers', all of which tell of the same shares, some in one sync, some not proven.
+TOGETHER: dict[str, Any] = {
+    "witnesses": 3,
+    "togetherness": 0.6,
+    "length": 30,
+    "plans": ["observe"] * 8 + ["unproven"] * 4 + ["not closable", "unreadable record"],
+}
+EVENT_KINDS = {
+    "shares": ("backup_share_changes", "share_id", ("granted", "withdrawn"), "backup_shares"),
+    "backups": ("backup_changes", "backup_id", ("appeared", "disappeared"), "backups"),
+}
+
+
+def events_of(warehouse: Warehouse, kind: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Region to events in the words of the oracle."""
+    view, key, (began, ended), _ = EVENT_KINDS[kind]
+    found: dict[str, set[tuple[Any, ...]]] = {}
+    for row in warehouse.query(f"SELECT * FROM {view}").to_pylist():
+        sign = {began: "+", ended: "-"}.get(row["change_type"]) or content_of(kind, row)
+        found.setdefault(row["region"], set()).add((row[key], sign, row["observation_id"]))
+    return {region: sorted(events) for region, events in found.items()}
+
+
+@pytest.mark.parametrize(("engine", "seeds"), [("duckdb", range(5100, 5112)), ("postgresql", range(5112, 5116))])
+def test_the_events_of_several_listings_are_what_all_together_say_and_none_is_ever_taken_back(engine, seeds, request):
+    stories = [Story(seed, **TOGETHER) for seed in seeds]
+    told: dict[tuple[str, str], set[tuple[Any, ...]]] = {}
+    with warehouse_on(engine, request) as warehouse:
+        for number in range(max(len(story.steps) for story in stories)):
+            for story in stories:
+                for step in story.steps[number : number + 1]:
+                    if story.is_accepted(step):
+                        record(warehouse, step.observation, *step.pages)
+                        story.tell(step)
+            for kind, (_, key, _, current) in EVENT_KINDS.items():
+                found = events_of(warehouse, kind)
+                there = rows(warehouse, f"SELECT region, {key} FROM {current}")
+                for story in stories:
+                    where = f"seed {story.seed}, {kind}, after step {number}"
+                    events = found.get(story.region, [])
+                    assert events == story.events(getattr(story, kind)), where
+                    assert balance(events) == {each for region, each in there if region == story.region}, where
+                    if not goes_on(story, number):
+                        assert told.get((story.region, kind), set()) <= set(events), where
+                        told[story.region, kind] = set(events)
+        check_events(warehouse)
+        returns = rows(warehouse, RETURNS)
+    assert sum(map(len, told.values())) > 20 * len(stories)
+    assert len(returns) > len(stories) / 10
+
+
+def balance(events: list[tuple[Any, ...]]) -> set[str]:
+    """Whoever began once more often than it ended: each event turns over what was before."""
+    signs = [(key, sign) for key, sign, _ in events if sign in "+-"]
+    counts = {key: signs.count((key, "+")) - signs.count((key, "-")) for key, _ in signs}
+    assert set(counts.values()) <= {0, 1}
+    return {key for key, count in counts.items() if count}
+
+
+def goes_on(story: Story, number: int) -> bool:
+    """Whether a later step belongs to the sync of the last one that was accepted."""
+    *_, last = (step.observation.sync_id for step in story.steps[: number + 1] if story.is_accepted(step))
+    return any(story.is_accepted(step) and step.observation.sync_id == last for step in story.steps[number + 1 :])
 
 
 # --- broken promises --------------------------------------------------------------------------------------------------

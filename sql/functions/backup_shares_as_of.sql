@@ -1,21 +1,34 @@
 -- Who shared which backup with whom at a given moment?
 -- Grain: one row per share. In DuckDB a text or a date is taken as the moment as well. What the ledger said at the
 -- moment: of each listing the state after the last proven observation that had begun by then, and of several that tell
--- of a share what the view backup_shares would have shown then. In a gap the listing is still told as it was proven before the gap, never more: whoever wants proof of the day
--- itself compares last_proven_at with the moment. Before the first proven observation of a listing nothing is told of
--- it.
+-- of a share what the view backup_shares would have shown then. In a gap the listing is still told as it was proven
+-- before the gap, never more: whoever wants proof of the day itself compares last_proven_at with the moment. Before the
+-- first proven observation of a listing nothing is told of it.
 -- Parameter: $moment, a time with zone
 -- Columns as in backup_shares, and:
 --   last_proven_at   when the listing that tells it was last proven by the moment, UTC
-with last_proof as (
+with looks as (
+    select
+        region,
+        project_id,
+        direction,
+        observed_at,
+        is_proven,
+        max(observed_at) over (partition by region, sync_id) as sync_end
+    from observation_log
+    where observed_at <= cast($moment as timestamptz)
+),
+
+-- The listings of one sync speak at the same time, whichever was walked first: at the start of its last walk.
+last_proof as (
     select
         region,
         project_id,
         direction,
         max(observed_at) as last_proven_at,
-        max(cast(observed_at at time zone 'UTC' as date)) as last_proven_day
-    from observation_log
-    where is_proven and observed_at <= cast($moment as timestamptz)
+        max(sync_end) as told_until
+    from looks
+    where is_proven
     group by region, project_id, direction
 ),
 
@@ -24,7 +37,7 @@ with last_proof as (
 listings as (
     select
         *,
-        min(last_proven_day) over (partition by region) as oldest_day,
+        min(told_until) over (partition by region) as oldest,
         dense_rank() over (order by region) as region_number,
         row_number() over (order by region, direction desc, project_id) as listing_rank
     from last_proof
@@ -36,15 +49,12 @@ told_later as materialized (
         p.region_number,
         h.share_id,
         max(
-            case
-                when h.valid_to > cast($moment as timestamptz) then p.last_proven_day
-                else cast(h.valid_to at time zone 'UTC' as date)
-            end
-        ) as freshest_day
+            case when h.valid_to > cast($moment as timestamptz) then p.told_until else h.valid_to end
+        ) as freshest
     from backup_share_periods as h
     inner join listings as p
         on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
-    where h.valid_from <= cast($moment as timestamptz) and p.last_proven_day > p.oldest_day
+    where h.valid_from <= cast($moment as timestamptz) and p.told_until > p.oldest
     group by p.region_number, h.share_id
 ),
 
@@ -64,7 +74,7 @@ told as (
     where
         h.valid_from <= cast($moment as timestamptz)
         and h.valid_to > cast($moment as timestamptz)
-        and coalesce(p.last_proven_day >= l.freshest_day, true)
+        and coalesce(p.told_until >= l.freshest, true)
 ),
 
 told_twice as (

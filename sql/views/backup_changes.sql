@@ -1,13 +1,15 @@
 -- Which backups came into view of another project, changed or went out of view, and on which day was it seen?
 -- Grain: one row per event of a backup, and of a change one per field that changed. Events are appeared (some share of
--- it is there, none was before), changed (content differs), disappeared (proven to be shared no more). A backup that
--- several listings tell of is told by the one that saw it first, of those the giver's, as in backup_share_changes.
+-- it is there, none was before), changed (content differs), disappeared (proven to be shared no more). All listings
+-- that ever told of a backup tell its events together, as in backup_share_changes: it is there or not as the view
+-- backups says after each sync, appeared and disappeared take turns, and what was told once stays told.
 -- not_before and not_after are the bounds of the version that began or ended (backup_versions tells how they are
--- found), as proved by the listing that tells of the event. Of a changed backup there is a row for each changed_field,
--- and all have the event_id of the change: count events by it. For an export that goes on where the last one ended,
--- keep the greatest (seen_at, event_id, changed_field). Rows may come behind it, or be told by another listing, while
--- the sync of a day runs or when an observation is loaded late: begin a few days before, and put what is read in the
--- place of those days.
+-- found), as proved by the listing that tells of the event. If a listing that was not proven while another proved the
+-- backup gone shows it afterwards, it appears in the midst of a version: that happened after the last proof that it
+-- was gone. Of a changed backup there is a row for each changed_field, and all have the event_id of the change: count
+-- events by it. For an export that goes on where the last one ended, keep the greatest (seen_at, event_id,
+-- changed_field). Rows may come behind it, or be told by another listing, while a sync runs or when an observation is
+-- loaded late: begin a few days before, and put what is read in the place of those days.
 -- Columns as in backup_history, backup_share_changes, and:
 --   change_type   appeared, changed or disappeared
 --   event_id      made of the observation that saw it, the backup and the kind; the same on every engine and after a
@@ -41,9 +43,7 @@ looks as (
         o.is_proven,
         dense_rank() over (order by o.region) as region_number,
         dense_rank() over (order by o.region, o.direction desc, o.project_id) as listing_rank,
-        max(case when o.is_proven then cast(o.observed_at at time zone 'UTC' as date) end) over (
-            partition by o.region, o.project_id, o.direction
-        ) as last_proven_day,
+        max(o.observed_at) over (partition by o.region, o.sync_id) as sync_end,
         o.is_proven and o.may_close and not coalesce(u.could_be_any_backup, false) as proves_absence,
         -- It told of as many shares as were open after it, those aside whose record could not be read: so of each.
         o.is_proven
@@ -61,9 +61,11 @@ bounds as (
     select
         region_number,
         listing_rank,
-        last_proven_day,
         observation_id,
+        observed_at,
         finished_at,
+        is_proven,
+        sync_end,
         is_proven and max(case when is_proven then observed_at end) over earlier is null as is_first,
         max(case when proves_absence then observed_at end) over earlier as absent_at,
         max(case when shows_all then observed_at end) over earlier as shown_at
@@ -73,11 +75,6 @@ bounds as (
         order by observed_at
         rows between unbounded preceding and 1 preceding
     )
-),
-
-listings as (
-    select distinct region, project_id, direction, region_number, listing_rank
-    from looks
 ),
 
 quarantined as (
@@ -123,31 +120,40 @@ dated as not materialized (
     from backup_history
 ),
 
--- sight: day and listing in one number.
+-- Both numbers are made of both tables, or some planner joins every share with all observations of its listing first.
 versions as not materialized (
     select
         h.*,
-        o.region_number,
-        o.last_proven_day,
+        case when h.valid_from < h.valid_to then o.region_number end as region_number,
+        case when h.valid_from < h.valid_to then o.listing_rank end as listing_rank,
+        o.sync_end as begin_moment,
         o.finished_at,
         o.absent_at,
         o.shown_at,
-        o.is_first,
-        cast(h.begin_date - date '0001-01-01' as bigint) * 1000000 + o.listing_rank as sight
+        o.is_first
     from dated as h
     inner join bounds as o
         on h.opened_by = o.observation_id
 ),
 
--- Who tells of a backup: the listing that saw it on the earliest day, of several the first.
+-- Who tells of a backup: of the listings that ever did the first, if the others told nothing that it did not in the
+-- same sync. All others are disputed.
 told as materialized (
     select
         region_number,
         backup_id,
-        min(sight) % 1000000 as witness_rank,
-        max(case when closed_by is null then last_proven_day else end_date end)
-        > max(case when closed_by is null then last_proven_day end) as is_gone_elsewhere
-    from versions
+        min(listing_rank) as witness_rank,
+        min(listing_rank) < max(listing_rank) as is_disputed
+    from (
+        select
+            v.region_number,
+            v.backup_id,
+            min(v.listing_rank) as listing_rank
+        from versions as v
+        left join bounds as c
+            on v.closed_by = c.observation_id
+        group by v.region_number, v.backup_id, v.begin_moment, c.sync_end
+    ) as t
     group by region_number, backup_id
 ),
 
@@ -158,41 +164,211 @@ witnessed as not materialized (
         coalesce(t.backup_id, '') as key_id
     from versions as v
     inner join told as t
-        on v.backup_id = t.backup_id and v.sight % 1000000 = t.witness_rank
+        on v.backup_id = t.backup_id and v.listing_rank = t.witness_rank
+    where not t.is_disputed
 ),
 
--- Where the witness still tells it, but others that were proven later say that it is gone: they tell the end.
-gone_elsewhere as (
+-- disputed: what all listings together say after each sync in which one of them says something new
+
+disputed as materialized (
     select
+        v.*,
+        v.backup_id as key_id
+    from told as t
+    inner join versions as v
+        on t.region_number = v.region_number and t.backup_id = v.backup_id
+    where t.is_disputed
+),
+
+-- goes_on: one observation ended the version before and began this one; is_followed: likewise its end.
+chains as materialized (
+    select
+        d.region_number,
+        d.backup_id,
+        d.listing_rank,
+        d.opened_by,
+        d.valid_from,
+        d.valid_to,
+        d.row_hash,
+        d.begin_moment,
+        c.sync_end as end_moment,
+        coalesce(d.opened_by = lag(d.closed_by) over chain, false) as goes_on,
+        coalesce(d.closed_by = lead(d.opened_by) over chain, false) as is_followed
+    from disputed as d
+    left join bounds as c
+        on d.closed_by = c.observation_id
+    window chain as (partition by d.region_number, d.backup_id, d.listing_rank order by d.valid_from)
+),
+
+-- After each sync: the sync in which a listing was proven last, the one before, and the next one.
+proofs as materialized (
+    select
+        m.region_number,
+        m.sync_end as moment,
+        l.listing_rank,
+        max(case when b.is_proven then m.sync_end end) over (
+            partition by l.listing_rank order by m.sync_end
+        ) as told_until,
+        max(case when b.is_proven then m.sync_end end) over (
+            partition by l.listing_rank order by m.sync_end
+            rows between unbounded preceding and 1 preceding
+        ) as told_before,
+        min(case when b.is_proven then m.sync_end end) over (
+            partition by l.listing_rank order by m.sync_end desc
+            rows between unbounded preceding and 1 preceding
+        ) as told_next
+    from (select distinct region_number, sync_end from bounds) as m
+    inner join (select distinct region_number, listing_rank from chains) as l
+        on m.region_number = l.region_number
+    left join bounds as b
+        on m.sync_end = b.sync_end and l.listing_rank = b.listing_rank
+),
+
+-- Also where one that was not asked while another proved a backup gone is asked again, and shows it.
+turning_points as (
+    select region_number, backup_id, begin_moment as moment
+    from chains
+    union
+    select region_number, backup_id, end_moment as moment
+    from chains
+    where end_moment is not null
+    union
+    select d.region_number, d.backup_id, p.told_next as moment
+    from chains as d
+    inner join chains as e
+        on
+            d.region_number = e.region_number
+            and d.backup_id = e.backup_id
+            and d.valid_from <= e.end_moment
+            and d.valid_to > e.end_moment
+    inner join proofs as p
+        on d.listing_rank = p.listing_rank and e.end_moment = p.moment
+    where d.valid_to > p.told_next
+),
+
+-- What each version that had begun says after the sync, and when its listing was proven last.
+says as materialized (
+    select
+        p.region_number,
+        p.backup_id,
+        p.moment,
+        d.listing_rank,
+        d.opened_by,
+        d.valid_from,
+        d.valid_to,
+        d.row_hash,
+        d.begin_moment,
+        d.goes_on,
+        d.is_followed,
+        d.valid_to > p.moment as is_open,
+        t.told_until,
+        t.told_before
+    from turning_points as p
+    inner join chains as d
+        on p.region_number = d.region_number and p.backup_id = d.backup_id and p.moment >= d.valid_from
+    left join proofs as t
+        on p.moment = t.moment and d.listing_rank = t.listing_rank
+),
+
+-- As in backups: what is shown later counts more than what was gone before.
+turns as materialized (
+    select
+        *,
+        coalesce(lag(is_there) over earlier, false) as was_there,
+        coalesce(lag(moment) over earlier, timestamptz '1900-01-01 00:00:00+00') as moment_before
+    from (
+        select
+            region_number,
+            backup_id,
+            moment,
+            max(case when not is_open and not is_followed then valid_to end) as gone_at,
+            coalesce(
+                max(case when is_open then told_until end)
+                >= coalesce(
+                    max(case when not is_open and not is_followed then valid_to end),
+                    timestamptz '1900-01-01 00:00:00+00'
+                ),
+                false
+            ) as is_there
+        from says
+        group by region_number, backup_id, moment
+    ) as t
+    window earlier as (partition by region_number, backup_id order by moment)
+),
+
+-- By the giver's of the listings that begin to tell of it, else of those that show it again.
+begun_together as (
+    select distinct on (t.region_number, t.backup_id, t.moment)
+        d.backup_id,
+        d.opened_by,
+        o.observation_id,
+        case when d.goes_on or d.valid_from <= t.moment_before then t.gone_at end as not_there_at
+    from turns as t
+    inner join says as d
+        on t.region_number = d.region_number and t.backup_id = d.backup_id and t.moment = d.moment
+    inner join bounds as o
+        on d.told_until = o.sync_end and d.listing_rank = o.listing_rank
+    where
+        t.is_there
+        and not t.was_there
+        and d.is_open
+        and d.told_until >= coalesce(t.gone_at, d.told_until)
+        and o.is_proven
+    order by
         t.region_number,
         t.backup_id,
-        l.listing_rank,
-        h.region,
-        h.project_id,
-        h.direction,
-        h.valid_from,
-        h.valid_to,
-        l.listing_rank = t.witness_rank as is_witness,
-        h.closed_by is not null as is_closed
-    from told as t
-    inner join listings as l
-        on t.region_number = l.region_number
-    inner join backup_history as h
-        on
-            l.region = h.region
-            and l.project_id = h.project_id
-            and l.direction = h.direction
-            and t.backup_id = h.backup_id
-    where t.is_gone_elsewhere
+        t.moment,
+        d.goes_on or d.valid_from <= t.moment_before,
+        d.listing_rank
 ),
 
-ended_elsewhere as (
-    select distinct on (e.region_number, e.backup_id) e.*
-    from gone_elsewhere as e
-    inner join gone_elsewhere as w
-        on e.region_number = w.region_number and e.backup_id = w.backup_id
-    where e.is_closed and not e.is_witness and w.is_witness and not w.is_closed
-    order by e.region_number, e.backup_id, e.valid_to desc, e.listing_rank
+ended_together as (
+    select distinct on (t.region_number, t.backup_id, t.moment)
+        d.backup_id,
+        d.opened_by
+    from turns as t
+    inner join says as d
+        on t.region_number = d.region_number and t.backup_id = d.backup_id and t.moment = d.moment
+    where
+        t.was_there
+        and not t.is_there
+        and not d.is_open
+        and not d.is_followed
+        and d.valid_to > t.moment_before
+    order by t.region_number, t.backup_id, t.moment, d.listing_rank
+),
+
+-- Who would have seen a change: of those that were proven and knew it before the giver's.
+watched as (
+    select distinct on (d.region_number, d.backup_id, d.moment) d.*
+    from turns as t
+    inner join says as d
+        on t.region_number = d.region_number and t.backup_id = d.backup_id and t.moment = d.moment
+    where
+        t.was_there
+        and t.is_there
+        and d.is_open
+        and d.told_until = d.moment
+        and (d.goes_on or d.begin_moment < d.moment)
+    order by d.region_number, d.backup_id, d.moment, d.listing_rank
+),
+
+-- Unless another told it already, while this one was not proven.
+changed_together as (
+    select
+        w.backup_id,
+        w.opened_by
+    from watched as w
+    left join chains as e
+        on
+            w.region_number = e.region_number
+            and w.backup_id = e.backup_id
+            and w.row_hash = e.row_hash
+            and w.listing_rank <> e.listing_rank
+            and e.goes_on
+            and e.begin_moment > w.told_before
+            and e.begin_moment < w.moment
+    where w.goes_on and w.begin_moment = w.moment and e.opened_by is null
 ),
 
 fields (changed_field) as (
@@ -284,7 +460,14 @@ compared as (
             when 'backup_updated_at' then cast(e.backup_updated_at at time zone 'UTC' as text) || '+00'
             when 'data_timestamp' then cast(e.data_timestamp at time zone 'UTC' as text) || '+00'
         end as after
-    from witnessed as e
+    from (
+        select * from witnessed
+        union all
+        select d.*
+        from changed_together as t
+        inner join disputed as d
+            on t.opened_by = d.opened_by and t.backup_id = d.backup_id
+    ) as e
     -- One observation ended that and began this.
     inner join backup_history as b
         on
@@ -310,17 +493,10 @@ ended as not materialized (
             and w.valid_to = n.valid_from
     where w.closed_by is not null and n.backup_id is null
     union all
-    select
-        h.*,
-        h.backup_id as key_id
-    from ended_elsewhere as e
-    inner join versions as h
-        on
-            e.region = h.region
-            and e.project_id = h.project_id
-            and e.direction = h.direction
-            and e.backup_id = h.backup_id
-            and e.valid_from = h.valid_from
+    select d.*
+    from ended_together as t
+    inner join disputed as d
+        on t.opened_by = d.opened_by and t.backup_id = d.backup_id
 ),
 
 events as not materialized (
@@ -347,6 +523,30 @@ events as not materialized (
     left join doubted as d
         on w.opened_by = d.opened_by and w.backup_id = d.backup_id
     where b.backup_id is null
+    union all
+    select
+        w.*,
+        date '1970-01-01' + cast(floor(floor(date_part('epoch', o.observed_at)) / 86400) as integer) as change_date,
+        o.observed_at as seen_at,
+        'appeared' as change_type,
+        o.observation_id,
+        case
+            when t.not_there_at is not null then t.not_there_at
+            when d.backup_id is null then w.absent_at
+            else d.absent_at
+        end as not_before,
+        o.finished_at as not_after,
+        w.is_first and w.opened_by = o.observation_id as is_baseline,
+        null as changed_field,
+        null as before,
+        null as after
+    from begun_together as t
+    inner join disputed as w
+        on t.opened_by = w.opened_by and t.backup_id = w.backup_id
+    inner join bounds as o
+        on t.observation_id = o.observation_id
+    left join doubted as d
+        on w.opened_by = d.opened_by and w.backup_id = d.backup_id
     union all
     select
         w.*,

@@ -1,17 +1,29 @@
 -- Who shares which backup with whom now?
--- Grain: one row per share that a listing tells of, unless another proved it gone on a day after that one was last
--- proven: what is shown later counts more than what was gone before. Of several the one proven on the latest day tells
--- it, the giver's first.
+-- Grain: one row per share that a listing tells of, unless another proved it gone in a sync after the last one that
+-- proved that listing: what is shown later counts more than what was gone before. Of several the one proven in the
+-- latest sync tells it, the giver's first.
 -- Columns as in backup_share_history, and:
 --   last_observed_at   when that listing was last proven, UTC; far in the past means that nobody looks any more
-with last_proof as (
+with looks as (
+    select
+        region,
+        project_id,
+        direction,
+        observed_at,
+        is_proven,
+        max(observed_at) over (partition by region, sync_id) as sync_end
+    from observations
+),
+
+-- The listings of one sync speak at the same time, whichever was walked first: at the start of its last walk.
+last_proof as (
     select
         region,
         project_id,
         direction,
         max(observed_at) as last_observed_at,
-        max(cast(observed_at at time zone 'UTC' as date)) as last_proven_day
-    from observations
+        max(sync_end) as told_until
+    from looks
     where is_proven
     group by region, project_id, direction
 ),
@@ -21,7 +33,7 @@ with last_proof as (
 listings as (
     select
         *,
-        min(last_proven_day) over (partition by region) as oldest_day,
+        min(told_until) over (partition by region) as oldest,
         dense_rank() over (order by region) as region_number,
         row_number() over (order by region, direction desc, project_id) as listing_rank
     from last_proof
@@ -33,15 +45,12 @@ told_later as materialized (
         p.region_number,
         h.share_id,
         max(
-            case
-                when h.valid_to = timestamptz '9999-12-31 00:00:00+00' then p.last_proven_day
-                else cast(h.valid_to at time zone 'UTC' as date)
-            end
-        ) as freshest_day
+            case when h.valid_to = timestamptz '9999-12-31 00:00:00+00' then p.told_until else h.valid_to end
+        ) as freshest
     from backup_share_history as h
     inner join listings as p
         on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
-    where p.last_proven_day > p.oldest_day
+    where p.told_until > p.oldest
     group by p.region_number, h.share_id
 ),
 
@@ -60,7 +69,7 @@ told as (
         on p.region_number = l.region_number and h.share_id = l.share_id
     where
         h.valid_to = timestamptz '9999-12-31 00:00:00+00'
-        and coalesce(p.last_proven_day >= l.freshest_day, true)
+        and coalesce(p.told_until >= l.freshest, true)
 ),
 
 told_twice as (

@@ -52,50 +52,75 @@ with ledger as (
     where is_proven
 ),
 
-last_proof as (
+syncs as (
     select
         region,
-        project_id,
-        direction,
-        min(observed_at) as first_proven_at,
-        max(observed_at) as last_proven_at,
-        max(cast(observed_at at time zone 'UTC' as date)) as last_proven_day
+        sync_id,
+        max(observed_at) as sync_end
     from observations
-    where is_proven
-    group by region, project_id, direction
+    group by region, sync_id
+),
+
+-- The listings of one sync speak at the same time, as in backup_shares.
+last_proof as (
+    select
+        o.region,
+        o.project_id,
+        o.direction,
+        min(o.observed_at) as first_proven_at,
+        max(o.observed_at) as last_proven_at,
+        max(s.sync_end) as told_until,
+        max(max(s.sync_end)) over (partition by o.region) as others_told_until
+    from observations as o
+    inner join syncs as s
+        on o.region = s.region and o.sync_id = s.sync_id
+    where o.is_proven
+    group by o.region, o.project_id, o.direction
 ),
 
 -- Listings that are behind: what is open there, others may know to be over.
 behind as (
     select *
     from last_proof
-    where last_proven_day < (select max(last_proven_day) from last_proof)
+    where told_until < others_told_until
 ),
 
 -- shares: from when to when they were there, as any listing says
 
 left_open as (
-    select distinct h.region, h.share_id
+    select h.*, b.told_until
     from backup_share_history as h
     inner join behind as b
         on h.region = b.region and h.project_id = b.project_id and h.direction = b.direction
     where h.closed_by is null
 ),
 
+-- Until another listing proved it gone, or told of it with other projects or another backup.
 overtaken as (
     select
-        h.region,
-        h.share_id,
-        max(
-            case when h.closed_by is null then p.last_proven_day else cast(h.valid_to at time zone 'UTC' as date) end
-        ) as freshest_day,
-        max(case when h.closed_by is not null then h.valid_to end) as last_closed_at
-    from left_open as k
-    inner join backup_share_history as h
-        on k.region = h.region and k.share_id = h.share_id
-    inner join last_proof as p
-        on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
-    group by h.region, h.share_id
+        opened_by,
+        share_id,
+        min(case when is_another then valid_from else valid_to end) as ended_at
+    from (
+        select
+            k.opened_by,
+            k.share_id,
+            k.told_until,
+            h.valid_from,
+            h.valid_to,
+            h.closed_by,
+            h.valid_from > k.told_until
+            and (
+                h.backup_id <> k.backup_id
+                or h.from_project_id is distinct from k.from_project_id
+                or h.to_project_id is distinct from k.to_project_id
+            ) as is_another
+        from left_open as k
+        inner join backup_share_history as h
+            on k.region = h.region and k.share_id = h.share_id
+    ) as t
+    where is_another or (closed_by is not null and valid_to > told_until)
+    group by opened_by, share_id
 ),
 
 -- Left joins where inner ones would do: PostgreSQL takes three equal texts for rarer than they are, and a few rows for
@@ -116,15 +141,14 @@ sights as not materialized (
         h.closed_by is null as is_left_open,
         case
             when h.closed_by is not null then h.valid_to
-            when k.freshest_day is null or k.freshest_day = p.last_proven_day then l.horizon
-            else greatest(p.last_proven_at, coalesce(k.last_closed_at, p.last_proven_at))
+            else coalesce(k.ended_at, l.horizon)
         end as seen_to
     from backup_share_history as h
     cross join ledger as l
     left join last_proof as p
         on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
     left join overtaken as k
-        on h.region = k.region and h.share_id = k.share_id
+        on h.opened_by = k.opened_by and h.share_id = k.share_id
 ),
 
 spans as (
@@ -634,23 +658,21 @@ failed_versions as (
         h.backup_id,
         h.valid_from,
         h.valid_to,
-        case when h.closed_by is null then b.last_proven_at end as told_until,
-        case when h.closed_by is null then b.last_proven_day end as told_day
+        case when h.closed_by is null then b.last_proven_at end as shown_until,
+        case when h.closed_by is null then b.told_until end as told_until
     from backup_history as h
     left join behind as b
         on h.region = b.region and h.project_id = b.project_id and h.direction = b.direction
     where h.backup_status like 'error%' or h.fail_reason <> ''
 ),
 
--- Of those that are open in a listing that is behind: on which day any listing told of the backup last.
+-- Of those that are open in a listing that is behind: when any listing told of the backup last.
 told_of_since as (
     select
         k.region,
         k.backup_id,
-        max(
-            case when h.closed_by is null then p.last_proven_day else cast(h.valid_to at time zone 'UTC' as date) end
-        ) as freshest_day
-    from (select distinct region, backup_id from failed_versions where told_day is not null) as k
+        max(case when h.closed_by is null then p.told_until else h.valid_to end) as freshest
+    from (select distinct region, backup_id from failed_versions where told_until is not null) as k
     inner join backup_history as h
         on k.region = h.region and k.backup_id = h.backup_id
     inner join last_proof as p
@@ -663,7 +685,7 @@ failures as (
         v.region,
         v.backup_id,
         v.valid_from,
-        case when v.told_day < t.freshest_day then v.told_until else v.valid_to end as valid_to
+        case when v.told_until < t.freshest then v.shown_until else v.valid_to end as valid_to
     from failed_versions as v
     left join told_of_since as t
         on v.region = t.region and v.backup_id = t.backup_id
