@@ -106,7 +106,7 @@ def foreign_log(published: Path) -> str | None:
 def warehouse_file(url: URL) -> Path:
     """The file that the URL names; raises ConfigurationError where it names none."""
     if not url.database or url.database == ":memory:" or url.host:
-        raise ConfigurationError("WAREHOUSE_URL names no file: write duckdb:///path/to/file.duckdb")
+        raise ConfigurationError("WAREHOUSE_URL names no file: write duckdb:////absolute/path/to/file.duckdb")
     return Path(url.database).resolve()
 
 

@@ -19,7 +19,7 @@ from pipelines.errors import ConfigurationError, printable
 from pipelines.warehouse import Warehouse
 
 SERVER = "postgresql+psycopg"
-EXPECTED = f"write duckdb:///path/to/file.duckdb or {SERVER}://user:password@host/database"
+EXPECTED = f"write duckdb:////absolute/path/to/file.duckdb or {SERVER}://user:password@host/database"
 
 
 def warehouse_url(address: str) -> URL:

@@ -121,8 +121,9 @@ class Settings(BaseSettings):
     warehouse_url: Annotated[
         SecretStr | None,
         Field(
-            description="Warehouse as a SQLAlchemy URL: `duckdb:///path/to/file.duckdb`, or "
-            "`postgresql+psycopg://user:password@host/database`. Unset: `warehouse.duckdb` in `DATA_DIR`."
+            description="Warehouse as a SQLAlchemy URL: `duckdb:////absolute/path/to/file.duckdb` (three slashes: a "
+            "relative path), or `postgresql+psycopg://user:password@host/database`. Unset: `warehouse.duckdb` in "
+            "`DATA_DIR`."
         ),
     ] = None
     warehouse_wait: Annotated[

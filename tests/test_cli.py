@@ -12,6 +12,7 @@ import sys
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import httpx
@@ -244,6 +245,32 @@ def test_of_several_statements_none_is_answered(synced: tuple[Path, str]) -> Non
     assert json.loads(run(folder, "query", "SELECT 1 AS n; -- that is all", "--format", "json").stdout) == [{"n": 1}]
 
 
+def ask_in_a_process(folder: Path, sql: str | bytes, **streams: Any) -> subprocess.CompletedProcess[bytes]:
+    """From nothing: how the streams are opened is settled when Python starts."""
+    environment = {name: os.environ[name] for name in KEPT if name in os.environ} | {"PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "pipelines.cli", "query", sql]
+    return subprocess.run(command, cwd=folder, env=environment, stderr=subprocess.PIPE, **streams)
+
+
+def test_a_sign_that_the_terminal_does_not_know_is_shown_as_an_escape(synced: tuple[Path, str]) -> None:
+    done = ask_in_a_process(synced[0], "SELECT 'Zürich → Bern' AS way", stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "Zürich \\u2192 Bern" in done.stdout.decode("latin-1")
+
+
+def test_an_answer_for_which_there_is_no_room_is_one_sentence(synced: tuple[Path, str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = ask_in_a_process(synced[0], "SELECT 1 AS n", stdout=full)
+    told = b"backup-shares: the answer cannot be written: no space left on device\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
+def test_a_question_that_is_no_utf_8_is_a_usage_error(synced: tuple[Path, str]) -> None:
+    done = ask_in_a_process(synced[0], b"SELECT '\xff'", stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.endswith(b"Error: the question is not UTF-8\n")
+
+
 def test_a_query_before_the_first_sync_says_what_to_do(tmp_path: Path) -> None:
     done = run(tmp_path, "query", "SELECT 1")
 
@@ -352,12 +379,21 @@ def test_simulate_leaves_a_clouds_yaml_of_somebody_else_alone(tmp_path: Path) ->
     assert (tmp_path / "clouds.yaml").read_text() == "clouds: {production: {}}"
 
 
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf"])
+def test_simulate_refuses_days_that_are_no_time(tmp_path: Path, seconds: str) -> None:
+    refused = run(tmp_path, "simulate", "--day-seconds", seconds)
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert b"a number of seconds, 0 or more, is expected" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
         ("dripp", 'there is no fault "dripp"; there are: drift, '),
         ("drip:speed=1", 'the fault drip has no parameter "speed"; it has: bytes_per_second, of, '),
         ("drip:bytes_per_second=0", "the fault drip, bytes_per_second: Input should be greater than 0"),
+        ("drip:nth=4-2", "the fault drip, nth: must not end before it begins"),
+        ("drip:project_id=zzz", '"drip:project_id=zzz" never strikes: the projects here are '),
     ],
 )
 def test_simulate_refuses_a_wrong_fault_in_one_sentence(tmp_path: Path, fault: str, sentence: str) -> None:

@@ -356,7 +356,7 @@ def test_an_address_of_another_kind_is_refused_without_repeating_it(address, rea
         with pytest.raises(ConfigurationError, match=reason) as caught, use(address):
             raise AssertionError("opened")
         assert "canary" not in str(caught.value)
-        assert "duckdb:///path/to/file.duckdb" in str(caught.value)
+        assert "duckdb:////absolute/path/to/file.duckdb" in str(caught.value)
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
 

@@ -435,6 +435,16 @@ def test_a_change_that_the_giver_missed_is_told_once_by_the_receiver(warehouse):
     ]
 
 
+@pytest.mark.parametrize("moment", ["9999-12-31 00:00:00+00", "infinity"])
+def test_what_has_no_end_is_there_however_late_the_moment(warehouse, moment):
+    see(warehouse, 1, [BY_GIVER], None)
+    see(warehouse, 2, None, [BY_RECEIVER])
+    shares = f"SELECT share_id, direction FROM backup_shares_as_of(TIMESTAMPTZ '{moment}')"
+    assert rows(warehouse, shares) == [(S1, "incoming")]
+    backups = f"SELECT backup_id, direction FROM backups_as_of(TIMESTAMPTZ '{moment}')"
+    assert rows(warehouse, backups) == [(B1, "incoming")]
+
+
 def test_what_a_later_sync_of_the_same_day_proves_gone_is_gone_though_the_other_listing_was_proven_that_day(warehouse):
     for hour, given, received in ((1, [BY_GIVER], [BY_RECEIVER]), (10, None, [])):
         for minute, listing, shares in ((0, OUT, given), (1, IN, received)):

@@ -3,11 +3,14 @@
 Not here: the commands.
 """
 
+import errno
+import io
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,7 +26,32 @@ if TYPE_CHECKING:
 SOME_NOT_PROVEN, UNUSABLE = 1, 2
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """What goes wrong with the output of any command is told in a sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A stranger's text may hold what the terminal's encoding has no sign for.
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except OSError as error:
+            if error.errno not in _NOT_WRITTEN or error.filename is not None:
+                raise
+            # Or the end of the process would try to write the rest, and print a traceback.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            click.echo(f"backup-shares: the answer cannot be written: {system_words(error)}", err=True)
+            sys.exit(SOME_NOT_PROVEN)
+
+
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="backup-shares", message="backup-shares %(version)s")
 def main() -> None:
     """Observe who shares volume backups with whom, and keep the answer."""

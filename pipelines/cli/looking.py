@@ -155,6 +155,10 @@ def _settings_for(cloud: str | None, projects: tuple[str, ...]) -> Settings:
 def query(sql: str, kind: str, output: Path | None) -> None:
     """Ask the warehouse one question in SQL; it is opened read-only."""
     check_output(kind, output)
+    try:
+        sql.encode()
+    except UnicodeEncodeError:
+        raise click.UsageError("the question is not UTF-8") from None
     with told_plainly(), published(load_settings()) as warehouse:
         answer = warehouse.query(sql)
     deliver(answer, kind, output)

@@ -3,7 +3,9 @@
 Not here: the simulator.
 """
 
+import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +20,23 @@ if TYPE_CHECKING:
     from pipelines.simulator.behaviour import Behaviour
 
 
+def _seconds(context: click.Context, parameter: click.Parameter, value: float) -> float:  # noqa: ARG001
+    if not (math.isfinite(value) and value >= 0):
+        raise click.BadParameter("a number of seconds, 0 or more, is expected")
+    return value
+
+
 @main.command()
 @click.option("--port", default=8776, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
 @click.option("--day", default=0, show_default=True, type=click.IntRange(0, 10_000), help="Day of the world.")
 @click.option("--shares", default=60, show_default=True, type=click.IntRange(0, 2_000_000), help="Shares on day 0.")
 @click.option("--projects", default=3, show_default=True, type=click.IntRange(1, 1000), help="Own projects.")
-@click.option("--day-seconds", default=0.0, help="A simulated day passes every so many seconds; 0: time stands still.")
+@click.option(
+    "--day-seconds",
+    default=0.0,
+    callback=_seconds,
+    help="A simulated day passes every so many seconds; 0: time stands still.",
+)
 @click.option(
     "--fault", "faults", multiple=True, metavar="NAME[:key=value,...]", help="Something goes wrong; repeatable."
 )
@@ -56,9 +69,9 @@ def simulate(
     from pipelines.simulator.service import DEMO_TOKEN, Service
     from pipelines.simulator.world import World
 
-    with told_plainly():
-        struck = _parsed_faults(faults)
     world = World(projects=projects, shares=shares)
+    with told_plainly():
+        struck = _parsed_faults(faults, world.projects)
     service = Service(world, day=passing_days(day, day_seconds) if day_seconds else day, faults=struck)
 
     authority = next((str(Path(file).absolute()) for fault in struck if (file := _authority_file(fault))), "")
@@ -99,13 +112,17 @@ def _write_clouds(path: Path, text: str) -> None:
     path.write_text(CLOUDS_MARK + text, encoding="utf-8")
 
 
-def _parsed_faults(texts: tuple[str, ...]) -> "list[Behaviour]":
+def _parsed_faults(texts: tuple[str, ...], projects: Sequence[str]) -> "list[Behaviour]":
     from pipelines.simulator import faults
 
     try:
-        return [faults.parse(text) for text in texts]
+        parsed = [faults.parse(text) for text in texts]
     except faults.FaultError as error:
         raise ConfigurationError(f"--fault: {error}") from None
+    for text, fault in zip(texts, parsed, strict=True):
+        if fault.project_id is not None and fault.project_id not in projects:
+            raise ConfigurationError(f'--fault: "{text}" never strikes: the projects here are {", ".join(projects)}')
+    return parsed
 
 
 def _print_faults(console: "Console") -> None:

@@ -107,7 +107,10 @@ def _requests(value: object) -> object:
     first = int(found[1])
     if found[2] is None:
         return first
-    return range(first, int(found[3]) + 1 if found[3] else sys.maxsize)
+    last = int(found[3]) if found[3] else sys.maxsize - 1
+    if last < first:
+        raise ValueError("must not end before it begins")
+    return range(first, last + 1)
 
 
 Requests = Annotated[int | range | None, BeforeValidator(_requests)]

@@ -43,13 +43,18 @@ listings as (
     from last_proof
 ),
 
+-- However late the moment, what has no end is there: its valid_to is 9999-12-31.
 -- Only where some listing was not proven as lately as others is it asked who told of a backup later.
 told_later as materialized (
     select
         p.region_number,
         h.backup_id,
         max(
-            case when h.valid_to > cast($moment as timestamptz) then p.told_until else h.valid_to end
+            case
+                when h.valid_to > least(cast($moment as timestamptz), timestamptz '9999-12-30 00:00:00+00')
+                    then p.told_until
+                else h.valid_to
+            end
         ) as freshest
     from backup_periods as h
     inner join listings as p
@@ -73,7 +78,7 @@ told as (
         on p.region_number = l.region_number and h.backup_id = l.backup_id
     where
         h.valid_from <= cast($moment as timestamptz)
-        and h.valid_to > cast($moment as timestamptz)
+        and h.valid_to > least(cast($moment as timestamptz), timestamptz '9999-12-30 00:00:00+00')
         and coalesce(p.told_until >= l.freshest, true)
 ),
 
