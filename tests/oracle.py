@@ -284,12 +284,14 @@ class Story:
         witnesses: int | None = None,
         togetherness: float = 0,
         length: int | None = None,
+        harmony: bool = False,
     ) -> None:
         """`restlessness`: the chance that a share or the name of a backup changes between two observations.
 
         A group is six shares of three backups. Groups know nothing of each other, but the walks are common to all.
         `witnesses`: the number of listings, else one or two; all tell of the same shares. `togetherness`: the chance
         that a walk belongs to the sync of the walk before it. `length`: the number of steps, else a few.
+        `harmony`: all listings are of one world, else each is of its own.
         """
         self.seed, self.region, self.restlessness = seed, f"seed-{seed}", restlessness
         self.togetherness = togetherness
@@ -305,7 +307,8 @@ class Story:
         self.backups = {listing: Oracle() for listing in self.listings}
         self.ledger: list[tuple[Any, ...]] = []
         self.rejects: list[tuple[Any, ...]] = []
-        self._truth: dict[Listing, dict[int, int]] = {listing: {} for listing in self.listings}
+        world: dict[int, int] = {}
+        self._truth = {listing: world if harmony else {} for listing in self.listings}
         self._names: dict[str, str] = {}
         self._clock = day(1, self.random.randrange(24))
         self._accepted: list[Step] = []
@@ -508,11 +511,12 @@ class Story:
         """
         found: list[tuple[Any, ...]] = []
         syncs = self._syncs()
+        proofs_by = [self._last_proofs(syncs[:number]) for number in range(len(syncs) + 1)]
         for key in sorted({key for oracle in kind.values() for key in oracle.versions}):
             was_there = False
             changes: list[tuple[int, Listing, Any]] = []
             for number in range(len(syncs)):
-                proofs, before = self._last_proofs(syncs[: number + 1]), self._last_proofs(syncs[:number])
+                before, proofs = proofs_by[number], proofs_by[number + 1]
                 by = {s.observation.listing: s.observation for s in syncs[number] if s.plan != "unproven"}
                 end = max(step.observation.observed_at for step in syncs[number])
                 start = min(step.observation.observed_at for step in syncs[number])

@@ -120,7 +120,7 @@ dated as not materialized (
     from backup_history
 ),
 
--- Both numbers are made of both tables, or some planner joins every share with all observations of its listing first.
+-- Both numbers are made of both tables, or some planner joins every backup with all observations of its listing first.
 versions as not materialized (
     select
         h.*,
@@ -170,19 +170,22 @@ witnessed as not materialized (
 
 -- disputed: what all listings together say after each sync in which one of them says something new
 
+-- The region is compared in a way that the planner of PostgreSQL does not take for one more rare coincidence.
 disputed as materialized (
     select
         v.*,
         v.backup_id as key_id
     from told as t
     inner join versions as v
-        on t.region_number = v.region_number and t.backup_id = v.backup_id
-    where t.is_disputed
+        on t.backup_id = v.backup_id
+    where t.is_disputed and coalesce(t.region_number = v.region_number, false)
 ),
 
--- goes_on: one observation ended the version before and began this one; is_followed: likewise its end.
+-- subject: region and share in one, as the planner of PostgreSQL takes two keys for much rarer than one. goes_on: one
+-- observation ended the version before and began this one; is_followed: likewise its end.
 chains as materialized (
     select
+        d.region_number || ' ' || d.backup_id as subject,
         d.region_number,
         d.backup_id,
         d.listing_rank,
@@ -203,7 +206,6 @@ chains as materialized (
 -- After each sync: the sync in which a listing was proven last, the one before, and the next one.
 proofs as materialized (
     select
-        m.region_number,
         m.sync_end as moment,
         l.listing_rank,
         max(case when b.is_proven then m.sync_end end) over (
@@ -226,143 +228,136 @@ proofs as materialized (
 
 -- Also where one that was not asked while another proved a backup gone is asked again, and shows it.
 turning_points as (
-    select region_number, backup_id, begin_moment as moment
+    select subject, begin_moment as moment
     from chains
     union
-    select region_number, backup_id, end_moment as moment
+    select subject, end_moment as moment
     from chains
     where end_moment is not null
     union
-    select d.region_number, d.backup_id, p.told_next as moment
+    select d.subject, p.told_next as moment
     from chains as d
     inner join chains as e
-        on
-            d.region_number = e.region_number
-            and d.backup_id = e.backup_id
-            and d.valid_from <= e.end_moment
-            and d.valid_to > e.end_moment
-    inner join proofs as p
+        on d.subject = e.subject and d.valid_from <= e.end_moment and d.valid_to > e.end_moment
+    -- A left join that PostgreSQL cannot take for an inner one, or it begins with it.
+    left join proofs as p
         on d.listing_rank = p.listing_rank and e.end_moment = p.moment
-    where d.valid_to > p.told_next
+    where not e.is_followed and coalesce(d.valid_to > p.told_next, false)
 ),
 
 -- What each version that had begun says after the sync, and when its listing was proven last.
-says as materialized (
+says as (
     select
-        p.region_number,
-        p.backup_id,
         p.moment,
-        d.listing_rank,
-        d.opened_by,
-        d.valid_from,
-        d.valid_to,
-        d.row_hash,
-        d.begin_moment,
-        d.goes_on,
-        d.is_followed,
+        d.*,
         d.valid_to > p.moment as is_open,
         t.told_until,
-        t.told_before
+        t.told_before,
+        max(case when d.valid_to > p.moment then t.told_until end) over together as shown_at,
+        max(case when d.valid_to <= p.moment and not d.is_followed then d.valid_to end) over together as gone_at
     from turning_points as p
     inner join chains as d
-        on p.region_number = d.region_number and p.backup_id = d.backup_id and p.moment >= d.valid_from
+        on p.subject = d.subject and p.moment >= d.valid_from
     left join proofs as t
         on p.moment = t.moment and d.listing_rank = t.listing_rank
+    window together as (partition by d.subject, p.moment)
 ),
 
 -- As in backups: what is shown later counts more than what was gone before.
+weighed as (
+    select
+        *,
+        coalesce(shown_at >= coalesce(gone_at, shown_at), false) as is_there
+    from says
+),
+
 turns as materialized (
     select
         *,
-        coalesce(lag(is_there) over earlier, false) as was_there,
-        coalesce(lag(moment) over earlier, timestamptz '1900-01-01 00:00:00+00') as moment_before
-    from (
-        select
-            region_number,
-            backup_id,
-            moment,
-            max(case when not is_open and not is_followed then valid_to end) as gone_at,
-            coalesce(
-                max(case when is_open then told_until end)
-                >= coalesce(
-                    max(case when not is_open and not is_followed then valid_to end),
-                    timestamptz '1900-01-01 00:00:00+00'
-                ),
-                false
-            ) as is_there
-        from says
-        group by region_number, backup_id, moment
-    ) as t
-    window earlier as (partition by region_number, backup_id order by moment)
+        coalesce(first_value(is_there) over one_earlier, false) as was_there,
+        coalesce(first_value(moment) over one_earlier, timestamptz '1900-01-01 00:00:00+00') as moment_before
+    from weighed
+    window one_earlier as (partition by subject order by moment groups between 1 preceding and 1 preceding)
 ),
 
+-- What is told of the disputed is materialized, or PostgreSQL looks for it anew for every version of the days asked for.
+
 -- By the giver's of the listings that begin to tell of it, else of those that show it again.
-begun_together as (
-    select distinct on (t.region_number, t.backup_id, t.moment)
-        d.backup_id,
-        d.opened_by,
+begun as (
+    select distinct on (t.subject, t.moment)
+        t.backup_id,
+        t.opened_by,
         o.observation_id,
-        case when d.goes_on or d.valid_from <= t.moment_before then t.gone_at end as not_there_at
+        o.observed_at,
+        o.finished_at,
+        case when t.goes_on or t.valid_from <= t.moment_before then t.gone_at end as not_there_at
     from turns as t
-    inner join says as d
-        on t.region_number = d.region_number and t.backup_id = d.backup_id and t.moment = d.moment
     inner join bounds as o
-        on d.told_until = o.sync_end and d.listing_rank = o.listing_rank
+        on t.told_until = o.sync_end and t.listing_rank = o.listing_rank
     where
         t.is_there
         and not t.was_there
-        and d.is_open
-        and d.told_until >= coalesce(t.gone_at, d.told_until)
+        and t.is_open
+        and t.told_until >= coalesce(t.gone_at, t.told_until)
         and o.is_proven
-    order by
-        t.region_number,
-        t.backup_id,
-        t.moment,
-        d.goes_on or d.valid_from <= t.moment_before,
-        d.listing_rank
+    order by t.subject, t.moment, t.goes_on or t.valid_from <= t.moment_before, t.listing_rank
 ),
 
-ended_together as (
-    select distinct on (t.region_number, t.backup_id, t.moment)
-        d.backup_id,
-        d.opened_by
-    from turns as t
-    inner join says as d
-        on t.region_number = d.region_number and t.backup_id = d.backup_id and t.moment = d.moment
-    where
-        t.was_there
-        and not t.is_there
-        and not d.is_open
-        and not d.is_followed
-        and d.valid_to > t.moment_before
-    order by t.region_number, t.backup_id, t.moment, d.listing_rank
+begun_together as materialized (
+    select
+        w.*,
+        date '1970-01-01' + cast(floor(floor(date_part('epoch', t.observed_at)) / 86400) as integer) as change_date,
+        t.observed_at as seen_at,
+        'appeared' as change_type,
+        t.observation_id,
+        case
+            when t.not_there_at is not null then t.not_there_at
+            when d.backup_id is null then w.absent_at
+            else d.absent_at
+        end as not_before,
+        t.finished_at as not_after,
+        w.is_first and w.opened_by = t.observation_id as is_baseline,
+        null as changed_field,
+        null as before,
+        null as after
+    from begun as t
+    inner join disputed as w
+        on t.opened_by = w.opened_by and t.backup_id = w.backup_id
+    left join doubted as d
+        on w.opened_by = d.opened_by and w.backup_id = d.backup_id
+),
+
+ended_together as materialized (
+    select d.*
+    from (
+        select distinct on (subject, moment)
+            backup_id,
+            opened_by
+        from turns
+        where was_there and not is_there and not is_open and not is_followed and valid_to > moment_before
+        order by subject, moment, listing_rank
+    ) as t
+    inner join disputed as d
+        on t.opened_by = d.opened_by and t.backup_id = d.backup_id
 ),
 
 -- Who would have seen a change: of those that were proven and knew it before the giver's.
 watched as (
-    select distinct on (d.region_number, d.backup_id, d.moment) d.*
-    from turns as t
-    inner join says as d
-        on t.region_number = d.region_number and t.backup_id = d.backup_id and t.moment = d.moment
-    where
-        t.was_there
-        and t.is_there
-        and d.is_open
-        and d.told_until = d.moment
-        and (d.goes_on or d.begin_moment < d.moment)
-    order by d.region_number, d.backup_id, d.moment, d.listing_rank
+    select distinct on (subject, moment) *
+    from turns
+    where was_there and is_there and is_open and told_until = moment and (goes_on or begin_moment < moment)
+    order by subject, moment, listing_rank
 ),
 
 -- Unless another told it already, while this one was not proven.
-changed_together as (
-    select
-        w.backup_id,
-        w.opened_by
+changed_together as materialized (
+    select d.*
     from watched as w
+    inner join disputed as d
+        on w.opened_by = d.opened_by and w.backup_id = d.backup_id
     left join chains as e
         on
-            w.region_number = e.region_number
-            and w.backup_id = e.backup_id
+            w.subject = e.subject
             and w.row_hash = e.row_hash
             and w.listing_rank <> e.listing_rank
             and e.goes_on
@@ -463,10 +458,7 @@ compared as (
     from (
         select * from witnessed
         union all
-        select d.*
-        from changed_together as t
-        inner join disputed as d
-            on t.opened_by = d.opened_by and t.backup_id = d.backup_id
+        select * from changed_together
     ) as e
     -- One observation ended that and began this.
     inner join backup_history as b
@@ -493,10 +485,7 @@ ended as not materialized (
             and w.valid_to = n.valid_from
     where w.closed_by is not null and n.backup_id is null
     union all
-    select d.*
-    from ended_together as t
-    inner join disputed as d
-        on t.opened_by = d.opened_by and t.backup_id = d.backup_id
+    select * from ended_together
 ),
 
 events as not materialized (
@@ -524,29 +513,7 @@ events as not materialized (
         on w.opened_by = d.opened_by and w.backup_id = d.backup_id
     where b.backup_id is null
     union all
-    select
-        w.*,
-        date '1970-01-01' + cast(floor(floor(date_part('epoch', o.observed_at)) / 86400) as integer) as change_date,
-        o.observed_at as seen_at,
-        'appeared' as change_type,
-        o.observation_id,
-        case
-            when t.not_there_at is not null then t.not_there_at
-            when d.backup_id is null then w.absent_at
-            else d.absent_at
-        end as not_before,
-        o.finished_at as not_after,
-        w.is_first and w.opened_by = o.observation_id as is_baseline,
-        null as changed_field,
-        null as before,
-        null as after
-    from begun_together as t
-    inner join disputed as w
-        on t.opened_by = w.opened_by and t.backup_id = w.backup_id
-    inner join bounds as o
-        on t.observation_id = o.observation_id
-    left join doubted as d
-        on w.opened_by = d.opened_by and w.backup_id = d.backup_id
+    select * from begun_together
     union all
     select
         w.*,
