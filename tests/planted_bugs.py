@@ -574,6 +574,48 @@ BUGS = [
         "bool_and(is_proven) as is_proven",
         "tests/test_sql_bounds.py::test_every_day_of_a_listing_is_proven_partial_failed_or_not_observed",
     ),
+    Bug(
+        "let one listing tell all events of a share, whatever the others say",
+        "sql/views/backup_share_changes.sql",
+        "min(listing_rank) < max(listing_rank) as is_disputed",
+        "false as is_disputed",
+        "tests/test_sql.py::test_a_stay_that_only_the_receiver_saw_is_told_from_its_beginning_to_its_end",
+    ),
+    Bug(
+        "call a share withdrawn that another listing shows in the same sync",
+        "sql/views/backup_share_changes.sql",
+        "coalesce(shown_at >= coalesce(gone_at, shown_at), false)",
+        "coalesce(shown_at > coalesce(gone_at, timestamptz '1900-01-01 00:00:00+00'), false)",
+        "tests/test_sql_bounds.py::test_the_events_of_several_listings_are_what_all_together_say_and_none_is_ever_taken_back",
+    ),
+    Bug(
+        "never ask a listing again that was not proven when another lost a share",
+        "sql/views/backup_share_changes.sql",
+        "coalesce(d.valid_to > p.told_next, false)",
+        "false",
+        "tests/test_sql.py::test_a_giver_that_was_not_proven_while_the_receiver_lost_a_share_and_shows_it_again_grants_it",
+    ),
+    Bug(
+        "tell a change again that the giver had missed",
+        "sql/views/backup_share_changes.sql",
+        "            and w.row_hash = e.row_hash\n",
+        "            and w.row_hash <> e.row_hash\n",
+        "tests/test_sql.py::test_a_change_that_the_giver_missed_is_told_once_by_the_receiver",
+    ),
+    Bug(
+        "compare what is gone with the day of a proof instead of its sync",
+        "sql/views/backup_shares.sql",
+        "max(sync_end) as told_until",
+        "max(date_trunc('day', sync_end) + interval '1' day) as told_until",
+        "tests/test_sql.py::test_what_a_later_sync_of_the_same_day_proves_gone_is_gone_though_the_other_listing_was_proven_that_day",
+    ),
+    Bug(
+        "call over what another listing goes on to show",
+        "sql/views/findings.sql",
+        "where is_another or (closed_by is not null and valid_to > told_until)",
+        "where is_another or closed_by is not null",
+        "tests/test_sql.py::test_what_is_found_of_a_share_that_its_giver_showed_last_is_not_over_when_the_giver_is_not_proven",
+    ),
     # --- what people see
     Bug(
         "forget the full-width signs that begin a formula",

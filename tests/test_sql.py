@@ -359,6 +359,16 @@ def test_what_a_giver_showed_after_the_receiver_had_lost_it_is_not_withdrawn_whe
     assert rows(warehouse, ended) == []
 
 
+def test_what_is_found_of_a_share_that_its_giver_showed_last_is_not_over_when_the_giver_is_not_proven(warehouse):
+    failed = make_share(S1, B1, backup=make_backup(B1, status="error"))
+    see(warehouse, 1, [failed], [failed])
+    see(warehouse, 2, [failed], [])
+    see(warehouse, 3, [failed], [])
+    see(warehouse, 4, None, [])
+    found = "SELECT state, occurrence_count FROM findings WHERE rule = 'failed_backup_shared'"
+    assert rows(warehouse, found) == [("open", 1)]
+
+
 def test_two_listings_that_differ_in_one_sync_are_a_finding_and_no_withdrawal(warehouse):
     see(warehouse, 1, [BY_GIVER], [BY_RECEIVER])
     see(warehouse, 2, [], [BY_RECEIVER])
