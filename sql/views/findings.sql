@@ -70,7 +70,8 @@ last_proof as (
         min(o.observed_at) as first_proven_at,
         max(o.observed_at) as last_proven_at,
         max(s.sync_end) as told_until,
-        max(max(s.sync_end)) over (partition by o.region) as others_told_until
+        max(max(s.sync_end)) over (partition by o.region) as others_told_until,
+        row_number() over (order by o.region, o.project_id, o.direction) as listing_number
     from observations as o
     inner join syncs as s
         on o.region = s.region and o.sync_id = s.sync_id
@@ -88,7 +89,10 @@ behind as (
 -- shares: from when to when they were there, as any listing says
 
 left_open as (
-    select h.*, b.told_until
+    select
+        h.*,
+        b.told_until,
+        b.listing_number
     from backup_share_history as h
     inner join behind as b
         on h.region = b.region and h.project_id = b.project_id and h.direction = b.direction
@@ -98,12 +102,12 @@ left_open as (
 -- Until another listing proved it gone, or told of it with other projects or another backup.
 overtaken as (
     select
-        opened_by,
+        listing_number,
         share_id,
         min(case when is_another then valid_from else valid_to end) as ended_at
     from (
         select
-            k.opened_by,
+            k.listing_number,
             k.share_id,
             k.told_until,
             h.valid_from,
@@ -120,7 +124,7 @@ overtaken as (
             on k.region = h.region and k.share_id = h.share_id
     ) as t
     where is_another or (closed_by is not null and valid_to > told_until)
-    group by opened_by, share_id
+    group by listing_number, share_id
 ),
 
 -- Left joins where inner ones would do: PostgreSQL takes three equal texts for rarer than they are, and a few rows for
@@ -148,7 +152,7 @@ sights as not materialized (
     left join last_proof as p
         on h.region = p.region and h.project_id = p.project_id and h.direction = p.direction
     left join overtaken as k
-        on h.opened_by = k.opened_by and h.share_id = k.share_id
+        on p.listing_number = k.listing_number and h.share_id = k.share_id
 ),
 
 spans as (
