@@ -99,7 +99,7 @@ left_open as (
     where h.closed_by is null
 ),
 
--- Until another listing proved it gone, or told of it with other projects or another backup.
+-- A listing that is behind is believed until another proved the share gone, or told it with other projects or backup.
 overtaken as (
     select
         listing_number,
@@ -142,7 +142,6 @@ sights as not materialized (
         h.valid_from as seen_from,
         h.valid_from = p.first_proven_at as is_baseline,
         p.last_proven_at,
-        h.closed_by is null as is_left_open,
         case
             when h.closed_by is not null then h.valid_to
             else coalesce(k.ended_at, l.horizon)
@@ -758,10 +757,6 @@ sides as (
         s.seen_from,
         case when s.seen_to > l.as_of then s.last_proven_at else s.seen_to end as seen_to,
         s.seen_to > l.as_of as is_open,
-        -- The last look at a listing that is behind showed it: it cannot have lacked it as well.
-        case
-            when s.is_left_open and s.seen_to <= l.as_of then s.seen_to + interval '1 microsecond' else s.seen_to
-        end as shown_to,
         case when s.direction = 'outgoing' then s.to_project_id else s.from_project_id end as other_project_id,
         case when s.direction = 'outgoing' then 'incoming' else 'outgoing' end as other_direction,
         row_number() over (order by s.region, s.share_id, s.direction, s.seen_from) as side_number
@@ -781,11 +776,11 @@ side_parts as (
     select
         s.side_number,
         greatest(s.seen_from, t.seen_from) as part_from,
-        least(s.seen_to, case when t.is_open then s.seen_to else t.shown_to end) as part_to
+        least(s.seen_to, case when t.is_open then s.seen_to else t.seen_to end) as part_to
     from sides as s
     inner join sides as t
         on s.region = t.region and s.share_id = t.share_id and s.other_direction = t.direction
-    where t.seen_from < s.seen_to and (t.is_open or t.shown_to > s.seen_from)
+    where t.seen_from < s.seen_to and (t.is_open or t.seen_to > s.seen_from)
 ),
 
 side_gaps as (
